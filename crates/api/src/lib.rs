@@ -1,0 +1,1 @@
+//! The words etcd speaks on the wire: messages, status texts, ids.

@@ -1,0 +1,1 @@
+//! One durable transaction for everything the state machine keeps.

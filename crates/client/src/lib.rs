@@ -1,0 +1,1 @@
+//! A client for etcd v3: keys, transactions, watches, leases.

@@ -1,0 +1,1 @@
+//! The outside view: one body of tests for every target.

@@ -1,0 +1,1 @@
+//! Leases: granted, renewed, attached to keys, expired in time.

@@ -1,0 +1,1 @@
+//! Keys with a history: the revisioned keyspace of etcd, to embed.

@@ -1,0 +1,1 @@
+//! The watch hub: each committed event to each watcher once and in order.

@@ -3,6 +3,7 @@
 #![expect(clippy::print_stderr, reason = "a task speaks to the person who runs it")]
 
 mod codegen;
+mod tidy;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -14,7 +15,8 @@ fn main() -> ExitCode {
     let outcome = match args.as_slice() {
         ["codegen"] => codegen::run(&root, false),
         ["codegen", "--check"] => codegen::run(&root, true),
-        _ => Err("usage: cargo xtask codegen [--check]".to_owned()),
+        ["tidy"] => tidy::run(),
+        _ => Err("usage: cargo xtask codegen [--check] | cargo xtask tidy".to_owned()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,121 @@
+//! What a node needs to know before it starts.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+
+/// A member of the cluster, as the log knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Member {
+    /// Where the other members reach it.
+    pub peer_urls: Vec<String>,
+}
+
+/// Everything a [`Node`](crate::Node) needs to know. Start from [`Config::new`] and change what differs.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The id of this member; never reused in a cluster, not even after the member was removed.
+    pub id: u64,
+    /// The id of the cluster. A directory that belongs to another cluster or member is refused.
+    pub cluster_id: u64,
+    /// The directory of the log, created when missing. The log keeps to the subdirectories `log` and `snapshot`.
+    pub dir: PathBuf,
+    /// The voters of a new cluster, the same on each of them. It is used only when the log is empty;
+    /// leave it empty for a member that joins an existing cluster.
+    pub bootstrap: BTreeMap<u64, Member>,
+    /// How often a leader that has nothing to say lets the others know that it is alive.
+    pub heartbeat: Duration,
+    /// How long a follower hears nothing from the leader before it calls an election, at least.
+    pub election_timeout: Duration,
+    /// How many entries may be applied before the application is flushed and the log is shortened.
+    pub snapshot_entries: u64,
+    /// How many entries stay in the log behind the flushed position, for members that lag a little.
+    pub keep_entries: u64,
+    /// How many bytes of proposals may wait to be applied before further ones are refused.
+    pub pending_bytes_max: u64,
+    /// How many bytes of recent entries are kept in memory, so that neither applying nor sending them to
+    /// other members reads the disk.
+    pub cache_bytes: usize,
+}
+
+impl Config {
+    /// A configuration with the usual figures, for a member that does not found a cluster of its own.
+    pub fn new(id: u64, cluster_id: u64, dir: impl Into<PathBuf>) -> Self {
+        Self {
+            id,
+            cluster_id,
+            dir: dir.into(),
+            bootstrap: BTreeMap::new(),
+            heartbeat: Duration::from_millis(100),
+            election_timeout: Duration::from_millis(1000),
+            snapshot_entries: 100_000,
+            keep_entries: 5000,
+            pending_bytes_max: 256 << 20,
+            cache_bytes: 64 << 20,
+        }
+    }
+
+    /// As [`new`](Self::new), for a cluster of this one member, founded when the log is empty.
+    pub fn single(id: u64, cluster_id: u64, dir: impl Into<PathBuf>) -> Self {
+        Self { bootstrap: BTreeMap::from([(id, Member::default())]), ..Self::new(id, cluster_id, dir) }
+    }
+
+    /// What openraft needs to know of it.
+    pub(crate) fn openraft(&self) -> Result<openraft::Config> {
+        let millis = |what: &str, duration: Duration| {
+            u64::try_from(duration.as_millis())
+                .ok()
+                .filter(|millis| (1..=3_600_000).contains(millis))
+                .ok_or_else(|| Error::Config(format!("{what} of {duration:?} is out of range")))
+        };
+        let heartbeat = millis("heartbeat", self.heartbeat)?;
+        let election = millis("election timeout", self.election_timeout)?;
+        // A follower campaigns after `max + rand(min..max)`: openraft adds its lease, which is `max`, to a
+        // random timeout. So this waits between 1.2 and 2 times the election timeout, as etcd does from 1 to 2.
+        let election_min = (election / 5).max(heartbeat + 1);
+        if election_min >= election {
+            return Err(Error::Config(format!(
+                "an election timeout of {election} ms is too short for a heartbeat of {heartbeat} ms"
+            )));
+        }
+        let config = openraft::Config {
+            cluster_name: format!("{:x}", self.cluster_id),
+            heartbeat_interval: heartbeat,
+            election_timeout_min: election_min,
+            election_timeout_max: election,
+            enable_pre_vote: Some(true),
+            enable_leader_restore: Some(false),
+            quorum_loss_probe_interval: Some(2 * election),
+            snapshot_policy: openraft::SnapshotPolicy::LogsSinceLast(self.snapshot_entries),
+            replication_lag_threshold: self.snapshot_entries.saturating_mul(2).max(self.keep_entries + 1),
+            max_in_snapshot_log_to_keep: self.keep_entries,
+            purge_batch_size: 1024.min(self.snapshot_entries.max(1)),
+            max_payload_entries: 4096,
+            install_snapshot_timeout: 10 * 60 * 1000,
+            ..Default::default()
+        };
+        config.validate().map_err(|error| Error::Config(error.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_usual_configuration_is_valid() {
+        let config = Config::single(1, 1, "unused").openraft().unwrap();
+        assert_eq!((config.election_timeout_min, config.election_timeout_max), (200, 1000));
+    }
+
+    #[test]
+    fn an_election_timeout_near_the_heartbeat_is_refused() {
+        let mut config = Config::single(1, 1, "unused");
+        config.election_timeout = Duration::from_millis(101);
+        assert!(matches!(config.openraft(), Err(Error::Config(_))));
+        config.election_timeout = Duration::MAX;
+        assert!(matches!(config.openraft(), Err(Error::Config(_))));
+    }
+}

@@ -1,0 +1,379 @@
+//! One member: the log, the state machine and openraft between them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::errors::{InitializeError, RaftError};
+use tokio::sync::{mpsc, watch};
+
+use crate::application::{Application, LogId};
+use crate::config::Config;
+use crate::error::{Error, ProposeError, ReadIndexError, Result};
+use crate::failure::Failure;
+use crate::leadership::{self, Leadership};
+use crate::log_store::LogStore;
+use crate::log_store::disk::{Disk, RocksDisk};
+use crate::metrics::{ApplyMetrics, Metrics};
+use crate::network::Network;
+use crate::proposal::{Pending, Proposal, Responder};
+use crate::read_index::ReadIndex;
+use crate::record::Identity;
+use crate::replay;
+use crate::sole_voter::SoleVoter;
+use crate::state_machine::worker::Worker;
+use crate::state_machine::{ApplyQueue, StateMachine};
+use crate::supervisor::{self, Parts};
+use crate::types::{self, Data, TypeConfig};
+
+pub(crate) type Raft = openraft::Raft<TypeConfig, StateMachine>;
+
+/// A handle to a member of the cluster. Cloning gives another handle to the same member.
+///
+/// The member runs until [`shutdown`](Self::shutdown) is called, the last handle is dropped, or something goes
+/// wrong that it cannot survive; [`failed`](Self::failed) tells about the last.
+#[derive(Clone)]
+pub struct Node {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    id: u64,
+    raft: Raft,
+    log: LogStore,
+    failure: Failure,
+    sole_voter: Arc<SoleVoter>,
+    read_index: ReadIndex,
+    pending: Arc<Pending>,
+    applied: watch::Receiver<Option<LogId>>,
+    apply_metrics: Arc<ApplyMetrics>,
+    leadership: watch::Receiver<Leadership>,
+    /// Asks the supervisor to stop everything. Dropped with the last handle, which asks the same.
+    stop: mpsc::Sender<()>,
+    stopped: watch::Receiver<bool>,
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node").field("id", &self.inner.id).finish_non_exhaustive()
+    }
+}
+
+/// Where a member stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Status {
+    /// The member.
+    pub id: u64,
+    /// The current term.
+    pub term: u64,
+    /// The leader, as far as the member knows.
+    pub leader: Option<u64>,
+    /// Whether the member leads.
+    pub is_leader: bool,
+    /// The newest entry known to be committed.
+    pub committed: Option<LogId>,
+    /// The newest entry applied.
+    pub applied: Option<LogId>,
+    /// The last entry of the log.
+    pub last: Option<LogId>,
+    /// The last entry that was purged from the log.
+    pub purged: Option<LogId>,
+    /// Everything up to here is durable in the application's state.
+    pub snapshot: Option<LogId>,
+}
+
+impl Node {
+    /// Opens the log in `config.dir`, brings the application up to date with it, and takes part in the cluster.
+    /// The node's tasks run on the current tokio runtime.
+    ///
+    /// A member whose log is empty founds the cluster of `config.bootstrap`. One that is alone elects itself
+    /// at once.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the configuration is wrong, the directory is in use, belongs to somebody else or is
+    /// damaged, when log and state do not belong together, and when the application fails.
+    ///
+    /// # Panics
+    ///
+    /// Panics outside of a tokio runtime.
+    pub async fn open(config: Config, application: impl Application) -> Result<Self> {
+        let disk = RocksDisk::open(&config.dir)?;
+        Self::open_on(Arc::new(disk), config, application).await
+    }
+
+    /// As [`open`](Self::open), on a disk that may be a test's.
+    pub(crate) async fn open_on(
+        disk: Arc<dyn Disk>,
+        config: Config,
+        application: impl Application,
+    ) -> Result<Self> {
+        let openraft = Arc::new(config.openraft()?);
+        let failure = Failure::new();
+        let sole_voter = Arc::new(SoleVoter::new(config.id));
+        let (log, writer) =
+            LogStore::open(disk, config.cache_bytes, failure.clone(), Arc::clone(&sole_voter))?;
+        let mut parts = Parts::new(log.clone(), writer, failure.clone());
+        let (stop, asked) = mpsc::channel(1);
+        match Self::start(&mut parts, stop, openraft, config, application, sole_voter).await {
+            Ok(node) => {
+                tokio::spawn(supervisor::run(parts, asked));
+                Ok(node)
+            }
+            Err(error) => {
+                // The first failure is the cause; what came back through openraft only follows from it.
+                let error = failure.get().unwrap_or(error);
+                supervisor::stop(parts).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn start(
+        parts: &mut Parts,
+        stop: mpsc::Sender<()>,
+        openraft: Arc<openraft::Config>,
+        config: Config,
+        application: impl Application,
+        sole_voter: Arc<SoleVoter>,
+    ) -> Result<Self> {
+        let (log, failure) = (parts.log.clone(), parts.failure.clone());
+        log.identify(Identity { cluster: config.cluster_id, member: config.id }).await?;
+        let state = application.applied();
+        replay::check(&log, state.last).await?;
+
+        let snapshot_dir = config.dir.join("snapshot");
+        if snapshot_dir.exists() {
+            // What an interrupted transfer left behind.
+            fs::remove_dir_all(&snapshot_dir).map_err(|error| Error::Io {
+                operation: "clearing",
+                path: snapshot_dir.clone(),
+                message: error.to_string(),
+            })?;
+        }
+        let queue = Arc::new(ApplyQueue::default());
+        let apply_metrics = Arc::new(ApplyMetrics::default());
+        let (publish_applied, applied) = watch::channel(state.last);
+        let worker = Worker {
+            application,
+            queue: Arc::clone(&queue),
+            durable: log.durable(),
+            failure: failure.clone(),
+            applied: state.clone(),
+            published: publish_applied,
+            metrics: Arc::clone(&apply_metrics),
+        };
+        parts.apply = Some((Arc::clone(&queue), worker.spawn()?));
+        replay::replay(&log, &queue, state.last).await?;
+
+        let is_new = log.positions().last.is_none() && state.last.is_none();
+        let state_machine = StateMachine::new(queue, log.clone(), failure.clone(), snapshot_dir);
+        let raft = Box::pin(Raft::new(config.id, openraft, Network, log.clone(), state_machine));
+        let raft = raft.await.map_err(|error| Error::Core(error.to_string()))?;
+        parts.raft = Some(raft.clone());
+        if is_new && !config.bootstrap.is_empty() {
+            found(&raft, config.bootstrap).await?;
+        } else if raft.voter_ids().eq([config.id]) {
+            raft.trigger().elect(false).await.map_err(|error| Error::Core(error.to_string()))?;
+        }
+
+        let (publish_leadership, leadership) = watch::channel(Leadership::default());
+        let follow = leadership::follow(
+            raft.server_metrics(),
+            applied.clone(),
+            Arc::clone(&sole_voter),
+            publish_leadership,
+        );
+        parts.core_ended = Some(tokio::spawn(follow));
+        let (read_index, rounds) = ReadIndex::new(raft.clone(), leadership.clone());
+        tokio::spawn(rounds);
+        let pending = Arc::new(Pending::new(config.pending_bytes_max));
+        let id = config.id;
+        let inner = Inner {
+            id,
+            raft,
+            log,
+            failure,
+            sole_voter,
+            read_index,
+            pending,
+            applied,
+            apply_metrics,
+            leadership,
+            stop,
+            stopped: parts.stopped(),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Proposes an entry. It is on its way when this returns, behind those proposed before; what is returned
+    /// tells when it has been applied here.
+    ///
+    /// It never waits, so any number of proposals may be on their way at once, up to the configured limit.
+    pub fn propose(&self, data: Bytes) -> Proposal {
+        let share = match self.inner.pending.take(data.len()) {
+            Ok(share) => share,
+            Err(error) => return Proposal::refused(error),
+        };
+        let (responder, outcome) = Responder::notify(share);
+        match self.send(data, responder) {
+            Ok(()) => Proposal::waiting(outcome),
+            Err(error) => Proposal::refused(error),
+        }
+    }
+
+    /// Proposes an entry, as [`propose`](Self::propose), for those who learn of success from their application: only a
+    /// failure is reported, and nobody is woken in vain.
+    ///
+    /// # Errors
+    ///
+    /// Fails when too much is pending; the callback is not called then.
+    pub fn submit(
+        &self,
+        data: Bytes,
+        on_failure: impl FnOnce(ProposeError) + Send + 'static,
+    ) -> Result<(), ProposeError> {
+        let share = self.inner.pending.take(data.len())?;
+        let responder = Responder::on_failure(share, on_failure);
+        // When the core has stopped, dropping the responder has called back already.
+        self.send(data, responder).or(Ok(()))
+    }
+
+    fn send(
+        &self,
+        data: Bytes,
+        responder: Responder<openraft::raft::ClientWriteResult<TypeConfig>>,
+    ) -> Result<(), ProposeError> {
+        if *self.inner.stopped.borrow() {
+            return Err(ProposeError::Stopped);
+        }
+        let send = self.inner.raft.client_write_ff(Data(data), Some(responder));
+        // openraft's queue has room for more proposals than may be pending, so this is over at once; tokio must
+        // only be kept from pretending otherwise to a task that has done much.
+        match tokio::task::unconstrained(send).now_or_never() {
+            Some(Ok(())) => Ok(()),
+            Some(Err(_)) | None => Err(ProposeError::Stopped),
+        }
+    }
+
+    /// The index up to which the state must have been applied for a read that begins now to see everything
+    /// that was acknowledged anywhere before. [Wait](Self::wait_applied) for it, then read.
+    ///
+    /// Reads that ask at the same time share one round of questions to the other members; a member that is
+    /// alone asks nobody. While there is no leader this waits.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the node stops.
+    pub async fn read_index(&self) -> Result<u64, ReadIndexError> {
+        // Looked at in this order: the position is then one the leader had applied while it led. It may lack
+        // what is just being applied, but the state itself is never behind what was acknowledged.
+        let applied = *self.inner.applied.borrow();
+        if self.inner.sole_voter.leads()
+            && let Some(applied) = applied
+        {
+            return Ok(applied.index);
+        }
+        self.inner.read_index.get().await
+    }
+
+    /// Waits until the entry at `index` has been applied here.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the node stops first.
+    pub async fn wait_applied(&self, index: u64) -> Result<(), ReadIndexError> {
+        let reached = |applied: &Option<LogId>| applied.is_some_and(|applied| applied.index >= index);
+        if reached(&self.inner.applied.borrow()) {
+            return Ok(());
+        }
+        let waited = self.inner.applied.clone().wait_for(reached).await.map(|_| ());
+        waited.map_err(|_| ReadIndexError::Stopped)
+    }
+
+    /// The newest entry applied here, now and whenever it changes. It changes after the application's
+    /// [`apply`](Application::apply) has returned.
+    pub fn applied(&self) -> watch::Receiver<Option<LogId>> {
+        self.inner.applied.clone()
+    }
+
+    /// Who leads, now and whenever it changes.
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.inner.leadership.clone()
+    }
+
+    /// Where this member stands.
+    pub fn status(&self) -> Status {
+        let positions = self.inner.log.positions();
+        let metrics = self.inner.raft.data_metrics();
+        let snapshot = metrics.borrow_watched().snapshot.as_ref().map(types::from_raft);
+        let Leadership { leader, term, is_leader } = *self.inner.leadership.borrow();
+        Status {
+            id: self.inner.id,
+            term,
+            leader,
+            is_leader,
+            committed: positions.committed,
+            applied: *self.inner.applied.borrow(),
+            last: positions.last,
+            purged: positions.purged,
+            snapshot,
+        }
+    }
+
+    /// What the log has done so far.
+    pub fn metrics(&self) -> Metrics {
+        let log = self.inner.log.metrics();
+        let (cache_bytes, bytes_unwritten) = self.inner.log.memory();
+        Metrics {
+            fsync: log.fsync(),
+            bytes_written: log.bytes(),
+            changes_written: log.changes(),
+            entries_applied: self.inner.apply_metrics.entries(),
+            batches_applied: self.inner.apply_metrics.batches(),
+            proposals_pending: self.inner.pending.proposals(),
+            proposal_bytes_pending: self.inner.pending.bytes(),
+            bytes_unwritten: bytes_unwritten as u64,
+            cache_bytes: cache_bytes as u64,
+        }
+    }
+
+    /// Waits until something goes wrong that the member cannot survive, and tells what it was. Then the process
+    /// should end; everything that was acknowledged is on disk.
+    pub async fn failed(&self) -> Error {
+        self.inner.failure.wait().await
+    }
+
+    /// Stops the member: what is queued is written, the application is flushed and dropped, all files are closed.
+    /// When this returns, the directory can be opened again.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the reason if the member had to stop by itself.
+    pub async fn shutdown(&self) -> Result<()> {
+        // The supervisor may be stopping everything already.
+        self.inner.stop.try_send(()).ok();
+        let mut stopped = self.inner.stopped.clone();
+        let waited = stopped.wait_for(|stopped| *stopped).await.map(|_| ());
+        match self.inner.failure.get() {
+            Some(failure) => Err(failure),
+            None => waited.map_err(|_| Error::Core("the runtime ended before the node".to_owned())),
+        }
+    }
+}
+
+/// Founds a cluster. Every founder does it, and all but the first find that it has happened.
+async fn found(raft: &Raft, members: BTreeMap<u64, crate::config::Member>) -> Result<()> {
+    match raft.initialize(members).await {
+        Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
+        Err(RaftError::APIError(InitializeError::NotInMembers(error))) => {
+            Err(Error::Config(error.to_string()))
+        }
+        Err(RaftError::Fatal(error)) => Err(Error::Core(error.to_string())),
+    }
+}

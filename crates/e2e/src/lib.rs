@@ -23,6 +23,7 @@ mod calls;
 mod member;
 mod ports;
 mod programs;
+pub mod random;
 mod target;
 mod watcher;
 
@@ -32,7 +33,7 @@ pub use calls::{
 };
 pub use member::{Member, Settings};
 pub use programs::{Programs, programs, real_etcd};
-pub use target::{Target, run};
+pub use target::{Target, run, run_alone};
 pub use watcher::Watcher;
 
 use std::time::{Duration, Instant};

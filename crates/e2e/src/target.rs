@@ -22,15 +22,20 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// # Panics
 /// When the body does, or when it hangs.
 pub fn run<F: Future<Output = ()>>(target: Target, body: impl FnOnce(Member) -> F) {
+    run_alone(async { body(Member::start(target).await).await });
+}
+
+/// Runs a test that starts its members itself.
+///
+/// # Panics
+/// When the body does, or when it hangs.
+pub fn run_alone(body: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .expect("a runtime can be built");
-    runtime.block_on(async {
-        let body = async { body(Member::start(target).await).await };
-        tokio::time::timeout(LIMIT, body).await.expect("the test hung");
-    });
+    runtime.block_on(async { tokio::time::timeout(LIMIT, body).await.expect("the test hung") });
 }
 
 /// Makes one `#[test]` per target out of each body.

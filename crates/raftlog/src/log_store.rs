@@ -244,8 +244,11 @@ impl Shared {
                 return false;
             }
             bytes += entry.size();
-            entries.push(entry);
-            bytes < limit
+            let fits = entries.is_empty() || bytes <= limit;
+            if fits {
+                entries.push(entry);
+            }
+            fits
         })?;
         match gap {
             Some((expected, found)) => {

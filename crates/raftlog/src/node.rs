@@ -271,6 +271,9 @@ impl Node {
     ///
     /// Fails when the node stops.
     pub async fn read_index(&self) -> Result<u64, ReadIndexError> {
+        if *self.inner.stopped.borrow() {
+            return Err(ReadIndexError::Stopped);
+        }
         // Looked at in this order: the position is then one the leader had applied while it led. It may lack
         // what is just being applied, but the state itself is never behind what was acknowledged.
         let applied = *self.inner.applied.borrow();

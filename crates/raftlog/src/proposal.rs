@@ -74,7 +74,7 @@ fn failure(error: &ClientWriteError<TypeConfig>) -> ProposeError {
 /// Tells the proposer, and holds the proposal's share of what may be pending, until it is applied or lost.
 pub(crate) struct Responder<T> {
     outcome: Outcome<T>,
-    _share: Share,
+    share: Share,
 }
 
 enum Outcome<T> {
@@ -87,7 +87,10 @@ where
     T: Send + 'static,
 {
     fn on_complete(self, result: T) {
-        match self.outcome {
+        // Whoever is told may propose again at once, and needs the room.
+        let Self { outcome, share } = self;
+        drop(share);
+        match outcome {
             // The proposer may have lost interest.
             Outcome::Notify(sender) => drop(sender.send(result)),
             Outcome::Call(callback) => callback(result),
@@ -98,7 +101,7 @@ where
 impl<T> Responder<T> {
     pub(crate) fn notify(share: Share) -> (Self, oneshot::Receiver<T>) {
         let (sender, receiver) = oneshot::channel();
-        (Self { outcome: Outcome::Notify(sender), _share: share }, receiver)
+        (Self { outcome: Outcome::Notify(sender), share }, receiver)
     }
 }
 
@@ -110,7 +113,7 @@ impl Responder<ClientWriteResult<TypeConfig>> {
             Ok(_) => drop(armed.0.take()),
             Err(error) => armed.fire(failure(&error)),
         };
-        Self { outcome: Outcome::Call(Box::new(callback)), _share: share }
+        Self { outcome: Outcome::Call(Box::new(callback)), share }
     }
 }
 

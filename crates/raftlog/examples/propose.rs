@@ -1,0 +1,107 @@
+//! How fast is the log? Proposes entries of 300 bytes to a node of one member, so many at a time, and prints the rate
+//! and how long one proposal takes.
+//!
+//! ```console
+//! $ cargo run --release -p etcd-rs-raftlog --example propose [DIR] [SECONDS]
+//! ```
+
+#![expect(clippy::print_stdout, reason = "the figures are what it is for")]
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use raftlog::{Application, ApplicationError, Applied, Config, Entry, Node};
+
+const READS: u32 = 100_000;
+
+/// Counts entries.
+#[derive(Default)]
+struct Count(Applied);
+
+impl Application for Count {
+    fn applied(&self) -> Applied {
+        self.0.clone()
+    }
+
+    fn apply(&mut self, batch: &[Entry]) -> Result<(), ApplicationError> {
+        for entry in batch {
+            if entry.membership.is_some() {
+                self.0.membership.clone_from(&entry.membership);
+            }
+            self.0.last = Some(entry.log_id());
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<Applied, ApplicationError> {
+        Ok(self.0.clone())
+    }
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let temporary = tempfile::tempdir()?;
+    let dir = arguments.next().map_or_else(|| temporary.path().to_owned(), PathBuf::from);
+    let seconds = arguments.next().map_or(Ok(3), |seconds| seconds.parse())?;
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run(dir, seconds))
+}
+
+async fn run(dir: PathBuf, seconds: u64) -> Result<(), Box<dyn Error>> {
+    let node = Node::open(Config::single(1, 1, dir), Count::default()).await?;
+    node.leadership().wait_for(|leadership| leadership.is_leader).await?;
+    node.propose(Bytes::from_static(b"the first is slow")).await?;
+    println!(
+        "{:>9} {:>12} {:>9} {:>9} {:>11} {:>9}",
+        "in flight", "proposals/s", "p50 us", "p99 us", "batch", "fsync us"
+    );
+    for in_flight in [1, 64, 200, 1000] {
+        measure(&node, in_flight, Duration::from_secs(seconds)).await?;
+    }
+    let begin = Instant::now();
+    for _ in 0..READS {
+        let index = node.read_index().await?;
+        node.wait_applied(index).await?;
+    }
+    println!("a read index takes {:?}", begin.elapsed() / READS);
+    node.shutdown().await?;
+    Ok(())
+}
+
+async fn measure(node: &Node, in_flight: usize, duration: Duration) -> Result<(), Box<dyn Error>> {
+    let before = node.metrics();
+    let begin = Instant::now();
+    let tasks: Vec<_> =
+        (0..in_flight).map(|_| tokio::spawn(propose_until(node.clone(), begin + duration))).collect();
+    let mut latencies = Vec::new();
+    for task in tasks {
+        latencies.extend(task.await??);
+    }
+    let elapsed = begin.elapsed();
+    let after = node.metrics();
+    latencies.sort_unstable();
+    let syncs = after.fsync.count() - before.fsync.count();
+    println!(
+        "{in_flight:>9} {:>12.0} {:>9} {:>9} {:>11.1} {:>9.0}",
+        latencies.len() as f64 / elapsed.as_secs_f64(),
+        latencies[latencies.len() / 2].as_micros(),
+        latencies[latencies.len() * 99 / 100].as_micros(),
+        latencies.len() as f64 / syncs as f64,
+        (after.fsync.sum - before.fsync.sum) * 1e6 / syncs as f64,
+    );
+    Ok(())
+}
+
+async fn propose_until(node: Node, end: Instant) -> Result<Vec<Duration>, raftlog::ProposeError> {
+    let data = Bytes::from(vec![7; 300]);
+    let mut latencies = Vec::new();
+    loop {
+        let begin = Instant::now();
+        if begin >= end {
+            return Ok(latencies);
+        }
+        node.propose(data.clone()).await?;
+        latencies.push(begin.elapsed());
+    }
+}

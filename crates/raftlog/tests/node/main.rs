@@ -1,5 +1,7 @@
 //! What a node of one member promises, and what of openraft it relies on.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+
 mod journal;
 mod kill;
 

@@ -3,7 +3,7 @@
 use api::etcdserverpb as pb;
 use api::etcdserverpb::{compare, request_op};
 use api::mvccpb::KeyValue;
-use bytes::Bytes;
+use bytes::{Buf, BufMut, Bytes};
 use tonic::{Code, Response, Status};
 
 use crate::Member;
@@ -187,18 +187,58 @@ pub fn compare(key: &str, result: compare::CompareResult, with: compare::TargetU
     }
 }
 
-/// Calls a method by its path, with an empty message, whether the server has it or not.
+/// Calls a method by its path with a message that is any bytes, and takes the answer as bytes.
 ///
 /// # Errors
 /// What the server answers.
 ///
 /// # Panics
 /// When the server cannot be reached.
-pub async fn call_unknown(member: &Member, path: &'static str) -> Result<Response<()>, Status> {
+pub async fn call_raw(
+    member: &Member,
+    path: &'static str,
+    message: Bytes,
+) -> Result<Response<Bytes>, Status> {
     let mut client = tonic::client::Grpc::new(member.channel());
     client.ready().await.expect("the server can be reached");
-    let codec = tonic_prost::ProstCodec::<(), ()>::default();
-    client
-        .unary(tonic::Request::new(()), tonic::codegen::http::uri::PathAndQuery::from_static(path), codec)
-        .await
+    let path = tonic::codegen::http::uri::PathAndQuery::from_static(path);
+    client.unary(tonic::Request::new(message), path, Verbatim).await
+}
+
+/// Messages as they are.
+#[derive(Debug, Clone, Copy)]
+struct Verbatim;
+
+impl tonic::codec::Codec for Verbatim {
+    type Encode = Bytes;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl tonic::codec::Encoder for Verbatim {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, item: Bytes, out: &mut tonic::codec::EncodeBuf<'_>) -> Result<(), Status> {
+        out.put(item);
+        Ok(())
+    }
+}
+
+impl tonic::codec::Decoder for Verbatim {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, from: &mut tonic::codec::DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(from.copy_to_bytes(from.remaining())))
+    }
 }

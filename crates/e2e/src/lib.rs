@@ -28,8 +28,7 @@ mod target;
 mod watcher;
 
 pub use calls::{
-    IntoOp, Sorted, call_unknown, compare, delete, get, keys, pairs, prefix_end, put, range, refused,
-    revision,
+    IntoOp, Sorted, call_raw, compare, delete, get, keys, pairs, prefix_end, put, range, refused, revision,
 };
 pub use member::{Member, Settings};
 pub use programs::{Programs, programs, real_etcd};

@@ -138,6 +138,18 @@ impl Member {
         self.directory.path().join("log")
     }
 
+    /// How much memory its process holds, if it has one of its own.
+    ///
+    /// # Panics
+    /// When the process is gone.
+    pub fn resident_bytes(&self) -> Option<u64> {
+        let pid = self.process.as_ref()?.id();
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        let kibibytes: u64 = line.split_whitespace().next()?.parse().ok()?;
+        Some(kibibytes << 10)
+    }
+
     /// The connection that its clients share.
     pub fn channel(&self) -> Channel {
         self.channel.clone()

@@ -321,7 +321,7 @@ each_target! {
             ("/etcdserverpb.KV/Nothing", "unknown method Nothing for service etcdserverpb.KV"),
             ("/etcdserverpb.Nothing/Range", "unknown service etcdserverpb.Nothing"),
         ] {
-            let result = e2e::call_unknown(&member, path).await;
+            let result = e2e::call_raw(&member, path, bytes::Bytes::new()).await;
             refused(result, Code::Unimplemented, text);
         }
     }

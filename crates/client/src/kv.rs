@@ -71,6 +71,13 @@ impl Get {
     }
 }
 
+impl Get {
+    /// The same request, to be awaited.
+    pub fn on(self, client: &Client) -> Get<&Client> {
+        Get { client, streamed: false, request: self.request }
+    }
+}
+
 impl<C> Get<C> {
     /// Read from the key up to this one, which is left out.
     pub fn range_end(mut self, end: impl Into<Bytes>) -> Self {
@@ -209,6 +216,13 @@ impl Put {
     }
 }
 
+impl Put {
+    /// The same request, to be awaited.
+    pub fn on(self, client: &Client) -> Put<&Client> {
+        Put { client, request: self.request }
+    }
+}
+
 impl<C> Put<C> {
     /// Attach the key to this lease: it goes when the lease goes.
     pub fn lease(mut self, lease: LeaseId) -> Self {
@@ -261,6 +275,13 @@ impl Delete {
     /// A deletion for a transaction.
     pub fn new(key: impl Into<Bytes>) -> Self {
         Self { client: (), request: delete_range(key.into()) }
+    }
+}
+
+impl Delete {
+    /// The same request, to be awaited.
+    pub fn on(self, client: &Client) -> Delete<&Client> {
+        Delete { client, request: self.request }
     }
 }
 

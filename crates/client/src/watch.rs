@@ -41,6 +41,11 @@ impl Client {
     pub fn watch(&self, key: impl Into<Bytes>) -> Watch<'_> {
         Watch { client: self, request: WatchCreateRequest { key: key.into(), ..Default::default() } }
     }
+
+    /// As [`WatchStream::request_progress`], for whoever has handed the streams away.
+    pub fn request_watch_progress(&self) {
+        self.watch_commands().send(Command::Progress).unwrap_or(());
+    }
 }
 
 /// A watch to be created, from [`Client::watch`].

@@ -65,7 +65,8 @@ pub(crate) struct Shape {
 pub(crate) enum Until {
     /// After so many requests.
     Requests(u64),
-    /// After so much time; what is in flight then is abandoned.
+    /// After so much time, or once each place in flight has had an answer if that takes longer, but within
+    /// [`EXTENSION`]; what is in flight then is abandoned.
     Elapsed(Duration),
 }
 
@@ -87,6 +88,10 @@ impl Outcome {
 }
 
 const CONNECTIONS: usize = 10;
+/// How long a load of slow requests may go on beyond its time for the first answers to come.
+const EXTENSION: Duration = Duration::from_secs(60);
+/// How often a lane without answers looks whether the time is over.
+const POLL: Duration = Duration::from_millis(20);
 
 /// What the connections of one loop share.
 struct Shared<'a, L> {
@@ -94,15 +99,20 @@ struct Shared<'a, L> {
     shape: Shape,
     begun: Instant,
     left: Cell<u64>,
+    answered: Cell<usize>,
 }
 
 impl<L> Shared<'_, L> {
     fn may_start(&self) -> bool {
-        self.left.get() > 0 && !self.timed_out()
+        let late = matches!(self.shape.until, Until::Elapsed(limit) if self.begun.elapsed() >= limit);
+        self.left.get() > 0 && !late
     }
 
+    /// Whether the loop is over although requests are in flight.
     fn timed_out(&self) -> bool {
-        matches!(self.shape.until, Until::Elapsed(limit) if self.begun.elapsed() >= limit)
+        let Until::Elapsed(limit) = self.shape.until else { return false };
+        let elapsed = self.begun.elapsed();
+        elapsed >= limit && (self.answered.get() >= self.shape.in_flight || elapsed >= limit + EXTENSION)
     }
 }
 
@@ -117,7 +127,7 @@ pub(crate) async fn run<L: Load>(address: SocketAddr, shape: Shape, load: &RefCe
         Until::Requests(requests) => requests,
         Until::Elapsed(_) => u64::MAX,
     };
-    let shared = Shared { load, shape, begun: now(), left: Cell::new(left) };
+    let shared = Shared { load, shape, begun: now(), left: Cell::new(left), answered: Cell::new(0) };
     let mut running: FuturesUnordered<_> = connections
         .into_iter()
         .enumerate()
@@ -154,18 +164,14 @@ impl<L: Load> Lane<'_, L> {
         let mut latencies = Histogram::default();
         loop {
             self.fill()?;
-            if self.busy.is_empty() && self.waiting.iter().all(|_| !self.shared.may_start()) {
+            if (self.busy.is_empty() && !self.shared.may_start()) || self.shared.timed_out() {
                 return Ok(latencies);
             }
-            match self.shared.shape.until {
-                Until::Requests(_) => self.connection.turn().await?,
-                Until::Elapsed(limit) => {
-                    let left = limit.saturating_sub(self.shared.begun.elapsed());
-                    match tokio::time::timeout(left, self.connection.turn()).await {
-                        Ok(turned) => turned?,
-                        Err(_) => return Ok(latencies),
-                    }
-                }
+            // Most turns end at once; only one that waits long looks at the clock.
+            match tokio::time::timeout(POLL, self.connection.turn()).await {
+                Ok(turned) => turned?,
+                Err(_) if self.shared.timed_out() => return Ok(latencies),
+                Err(_) => continue,
             }
             while let Some(frame) = self.connection.frame()? {
                 self.take(frame, &mut latencies)?;
@@ -206,6 +212,7 @@ impl<L: Load> Lane<'_, L> {
             Frame::Headers { stream, .. } => {
                 let request = self.busy.remove(&stream).context("an answer to no request")?;
                 latencies.record(request.sent.elapsed());
+                self.shared.answered.set(self.shared.answered.get() + 1);
                 if L::WANTS_ANSWERS {
                     self.shared.load.borrow_mut().answer(request.slot, &request.body)?;
                 }

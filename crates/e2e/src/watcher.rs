@@ -39,16 +39,16 @@ impl Watcher {
     }
 
     /// Asks for the end of a watch; the reply is one of the next answers.
-    pub async fn cancel(&mut self, watch_id: i64) {
+    pub async fn cancel(&self, watch_id: i64) {
         self.send(RequestUnion::CancelRequest(pb::WatchCancelRequest { watch_id })).await;
     }
 
     /// Asks how far the stream is.
-    pub async fn progress(&mut self) {
+    pub async fn progress(&self) {
         self.send(RequestUnion::ProgressRequest(pb::WatchProgressRequest {})).await;
     }
 
-    async fn send(&mut self, union: RequestUnion) {
+    async fn send(&self, union: RequestUnion) {
         let requests = self.requests.as_ref().expect("this side is still open");
         requests.send(request(union)).await.expect("the stream is open");
     }

@@ -1,6 +1,8 @@
 //! kill -9 at any moment under load: what was acknowledged is there afterwards, nothing is there by half, and
 //! revisions go on where they were.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 use std::collections::BTreeMap;
 
 use api::etcdserverpb as pb;

@@ -1,5 +1,7 @@
 //! The walkthrough of the README with both command-line clients, ours and the real etcd's, against both servers.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};

@@ -4,6 +4,8 @@
 //! Masked are the ids and the term of headers, which are each member's own. A failure names its seed;
 //! `ETCD_RS_SEED=N` runs one more.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 use api::etcdserverpb as pb;
 use api::etcdserverpb::response_op::Response as Inner;
 use api::mvccpb::{Event, KeyValue};

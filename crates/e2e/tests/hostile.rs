@@ -1,5 +1,7 @@
 //! Wrong, oversized, malformed, truncated and slow input: it costs bounded memory, and the member goes on.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 use api::etcdserverpb as pb;
 use bytes::Bytes;
 use e2e::random::{Operation, Source};

@@ -1,5 +1,7 @@
 //! Puts, reads, deletes and compaction of single requests.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 use api::etcdserverpb as pb;
 use api::etcdserverpb::range_request::{SortOrder, SortTarget};
 use api::mvccpb::KeyValue;

@@ -1,5 +1,7 @@
 //! Leases: granting, keeping alive, revoking, expiring, and the keys they hold.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 use std::time::{Duration, Instant};
 
 use api::etcdserverpb as pb;

@@ -1,5 +1,7 @@
 //! Hashes, alarms, quota, status, members, health, and coming back after a stop.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 use std::os::unix::process::ExitStatusExt;
 
 use api::etcdserverpb as pb;

@@ -1,5 +1,7 @@
 //! Transactions: comparisons, branches, nesting, what is refused.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 use api::etcdserverpb as pb;
 use api::etcdserverpb::compare::{CompareResult, TargetUnion};
 use api::etcdserverpb::response_op::Response;

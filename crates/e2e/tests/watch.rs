@@ -1,5 +1,7 @@
 //! Watches: what is created, what is delivered, in which order, and how they end.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 use std::time::Duration;
 
 use api::etcdserverpb as pb;

@@ -9,7 +9,6 @@ use mvcc::Reader;
 
 use crate::group::{Groups, Member};
 use crate::outbox::Outbox;
-use crate::progress::DelayedProgress;
 use crate::stream::{Stream, StreamId};
 use crate::watcher::{Span, State, Variant, Watcher};
 use crate::wire::{self, Control, Identity, WatchIdField};
@@ -82,7 +81,8 @@ pub struct Hub {
     pub(crate) sweep: (i64, usize),
     /// Streams with watchers in state `Waiting`.
     pub(crate) waiting_streams: BTreeSet<usize>,
-    pub(crate) delayed_progress: Vec<DelayedProgress>,
+    /// Streams with progress requests that wait for a revision to be published.
+    pub(crate) delayed_progress: BTreeSet<usize>,
     /// Streams to be flushed.
     pub(crate) touched: Vec<usize>,
     /// Reused by `publish`: groups and events that meet.
@@ -107,7 +107,7 @@ impl Hub {
             ready: BTreeSet::new(),
             sweep: (0, 0),
             waiting_streams: BTreeSet::new(),
-            delayed_progress: Vec::new(),
+            delayed_progress: BTreeSet::new(),
             touched: Vec::new(),
             matches: Vec::new(),
             delivered: 0,
@@ -137,7 +137,7 @@ impl Hub {
         for watcher in open.watchers.values().copied().collect::<Vec<_>>() {
             self.forget(watcher);
         }
-        self.delayed_progress.retain(|delayed| delayed.stream != stream);
+        self.delayed_progress.remove(&stream.0);
         self.touched.retain(|touched| *touched != stream.0);
         self.streams[stream.0] = None;
         self.free_streams.push(stream.0);
@@ -280,13 +280,12 @@ impl Hub {
         let member = Member {
             from,
             watcher: at,
-            stream: watcher.stream,
             id_field: watcher.id_field,
             variant: watcher.variant,
             fragment: watcher.fragment,
             active: watcher.active,
         };
-        let (group, at) = self.groups.join(&watcher.span, member);
+        let (group, at) = self.groups.join(&watcher.span, watcher.stream, member);
         watcher.state = State::Synced { group, at };
     }
 
@@ -295,7 +294,7 @@ impl Hub {
         let State::Synced { group, at } = self.watcher(watcher).state else {
             unreachable!("only a synced watcher is in a group: {:?}", self.watcher(watcher));
         };
-        let (member, moved) = self.groups.leave(group, at);
+        let (member, moved) = self.groups.leave(group, self.watcher(watcher).stream, at);
         assert_eq!(member.watcher, watcher, "a watcher knows its place");
         if let Some(moved) = moved {
             self.watcher_mut(moved).state = State::Synced { group, at };

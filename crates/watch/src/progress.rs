@@ -8,14 +8,6 @@ use crate::stream::{Stream, StreamId};
 use crate::watcher::State;
 use crate::wire::Control;
 
-/// A request that came when the store was ahead of what was published. It is answered when that revision is published:
-/// its client may know of the newer revision and wait for an answer that covers it.
-#[derive(Debug)]
-pub(crate) struct DelayedProgress {
-    pub(crate) stream: StreamId,
-    revision: i64,
-}
-
 impl Hub {
     /// Answers a progress request, if all watchers of the stream are in sync and have begun, and there is at least one;
     /// else drops it.
@@ -27,26 +19,29 @@ impl Hub {
         if revision <= self.revision {
             self.answer_progress(stream);
             self.flush();
-        } else if self
-            .delayed_progress
-            .last()
-            .is_none_or(|last| (last.stream, last.revision) != (stream, revision))
-        {
-            // One answer stands for all requests that came at the same revision, so this list cannot be made to grow.
-            self.delayed_progress.push(DelayedProgress { stream, revision });
+            return;
         }
+        // The store is ahead of what was published, and the client may know: it is answered when that is published. At most
+        // two requests are remembered: the oldest, so that it is answered soon, and the newest, so that it is answered right.
+        let waiting = &mut Stream::at(&mut self.streams, stream.0).delayed_progress;
+        waiting.truncate(1);
+        waiting.push(revision);
+        self.delayed_progress.insert(stream.0);
     }
 
     pub(crate) fn answer_delayed_progress(&mut self) {
-        if self.delayed_progress.is_empty() {
-            return;
-        }
-        let (due, later) = std::mem::take(&mut self.delayed_progress)
-            .into_iter()
-            .partition(|delayed: &DelayedProgress| delayed.revision <= self.revision);
-        self.delayed_progress = later;
-        for delayed in due {
-            self.answer_progress(delayed.stream);
+        for stream in self.delayed_progress.iter().copied().collect::<Vec<_>>() {
+            let published = self.revision;
+            let waiting = &mut Stream::at(&mut self.streams, stream).delayed_progress;
+            let before = waiting.len();
+            waiting.retain(|revision| *revision > published);
+            let is_due = waiting.len() < before;
+            if waiting.is_empty() {
+                self.delayed_progress.remove(&stream);
+            }
+            if is_due {
+                self.answer_progress(StreamId(stream));
+            }
         }
     }
 
@@ -84,7 +79,7 @@ impl Hub {
     fn take_active(&mut self, at: usize) -> bool {
         let watcher = self.watcher_mut(at);
         let active = std::mem::take(&mut watcher.active);
-        let State::Synced { group, at } = watcher.state else { return active };
-        active | std::mem::take(&mut self.groups.get_mut(group).members[at].active)
+        let (stream, State::Synced { group, at }) = (watcher.stream, watcher.state) else { return active };
+        active | std::mem::take(&mut self.groups.member_mut(group, stream, at).active)
     }
 }

@@ -1,10 +1,11 @@
 //! A commit on its way to the synced watchers.
 
-use mvcc::{Changes, Commit};
+use mvcc::{Changes, Commit, Reader};
 
 use crate::batch::{Batch, Body};
-use crate::group::Group;
+use crate::group::{Group, Member};
 use crate::hub::Hub;
+use crate::outbox::Outbox;
 use crate::stream::Stream;
 use crate::watcher::Variant;
 use crate::{Result, wire};
@@ -59,38 +60,15 @@ impl Hub {
         let mut behind = Vec::new();
         for events in matches.chunk_by(|a, b| a.0 == b.0) {
             let group = self.groups.get_mut(events[0].0);
-            for variant in group.wanted().filter(|variant| variant.wants_prev_kv()) {
-                for (_, event) in events {
-                    if variant.passes(batch.is_delete(*event)) {
-                        batch.load_prev(*event, &self.reader)?;
-                    }
-                }
-            }
-            let mut bodies: [Option<Body<'_>>; Variant::COUNT] = Default::default();
-            for variant in group.wanted() {
-                bodies[variant.index()] = batch.body(events, variant);
-            }
+            load_previous(&mut batch, group, events, &self.reader)?;
             let limit = self.options.fragment_bytes;
-            for member in &mut group.members {
-                let Some(body) = &bodies[member.variant.index()] else { continue };
-                if changes.main < member.from {
-                    continue;
-                }
-                let stream = Stream::at(&mut self.streams, member.stream);
-                if !stream.outbox.has_room() {
-                    behind.push(member.watcher);
-                    continue;
-                }
-                stream.touch(member.stream, &mut self.touched);
-                member.active = true;
-                self.delivered += body.events as u64;
-                let id = member.id_field;
-                let prefix = [&header[..], id.as_slice()];
-                if member.fragment && body.is_too_large(prefix, limit) {
-                    let events: Vec<usize> = passing(&batch, events, member.variant);
-                    batch.push_fragments(&*stream.outbox, prefix, (&events, member.variant), limit);
-                } else {
-                    stream.outbox.push(&[prefix[0], prefix[1], &body.bytes]);
+            let delivery = Delivery::new(&batch, group, events, &header, changes.main, limit);
+            for (at, members) in &mut group.streams {
+                let stream = Stream::at(&mut self.streams, *at);
+                let delivered = delivery.push(&*stream.outbox, members, &mut behind);
+                if delivered > 0 {
+                    self.delivered += delivered;
+                    stream.touch(*at, &mut self.touched);
                 }
             }
         }
@@ -115,12 +93,81 @@ impl Group {
     }
 }
 
-fn passing(batch: &Batch<'_>, events: &[(usize, usize)], variant: Variant) -> Vec<usize> {
-    events.iter().map(|(_, event)| *event).filter(|event| variant.passes(batch.is_delete(*event))).collect()
+/// Loads the previous values that some member of the group wants to see.
+fn load_previous(
+    batch: &mut Batch<'_>,
+    group: &Group,
+    events: &[(usize, usize)],
+    reader: &Reader,
+) -> Result<()> {
+    for variant in group.wanted().filter(|variant| variant.wants_prev_kv()) {
+        for (_, event) in events {
+            if variant.passes(batch.is_delete(*event)) {
+                batch.load_prev(*event, reader)?;
+            }
+        }
+    }
+    Ok(())
 }
 
-impl Body<'_> {
-    fn is_too_large(&self, prefix: [&[u8]; 2], limit: usize) -> bool {
-        self.events > 1 && prefix[0].len() + prefix[1].len() + self.bytes.len() >= limit
+/// One revision on its way to one group.
+struct Delivery<'a> {
+    batch: &'a Batch<'a>,
+    events: &'a [(usize, usize)],
+    header: &'a [u8],
+    revision: i64,
+    fragment_bytes: usize,
+    /// What members of each variant get.
+    bodies: [Option<Body<'a>>; Variant::COUNT],
+}
+
+impl<'a> Delivery<'a> {
+    fn new(
+        batch: &'a Batch<'a>,
+        group: &Group,
+        events: &'a [(usize, usize)],
+        header: &'a [u8],
+        revision: i64,
+        fragment_bytes: usize,
+    ) -> Self {
+        let mut bodies: [Option<Body<'_>>; Variant::COUNT] = Default::default();
+        for variant in group.wanted() {
+            bodies[variant.index()] = batch.body(events, variant);
+        }
+        Self { batch, events, header, revision, fragment_bytes, bodies }
+    }
+
+    /// Delivers to the members of one stream, noting those for whom there is no room. Returns the number of events sent.
+    fn push(&self, outbox: &dyn Outbox, members: &mut [Member], behind: &mut Vec<usize>) -> u64 {
+        let mut delivered = 0;
+        for member in members {
+            let Some(body) = &self.bodies[member.variant.index()] else { continue };
+            if self.revision < member.from {
+                continue;
+            }
+            if !outbox.has_room() {
+                behind.push(member.watcher);
+                continue;
+            }
+            member.active = true;
+            delivered += body.events as u64;
+            let prefix = [self.header, member.id_field.as_slice()];
+            if member.fragment && self.is_too_large(body, prefix) {
+                let events = self.passing(member.variant);
+                self.batch.push_fragments(outbox, prefix, (&events, member.variant), self.fragment_bytes);
+            } else {
+                outbox.push(&[prefix[0], prefix[1], &body.bytes]);
+            }
+        }
+        delivered
+    }
+
+    fn is_too_large(&self, body: &Body<'_>, prefix: [&[u8]; 2]) -> bool {
+        body.events > 1 && prefix[0].len() + prefix[1].len() + body.bytes.len() >= self.fragment_bytes
+    }
+
+    fn passing(&self, variant: Variant) -> Vec<usize> {
+        let events = self.events.iter().map(|(_, event)| *event);
+        events.filter(|event| variant.passes(self.batch.is_delete(*event))).collect()
     }
 }

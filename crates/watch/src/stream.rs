@@ -21,11 +21,20 @@ pub(crate) struct Stream {
     next_id: i64,
     /// Watchers in state `Waiting`, by their next revision.
     pub(crate) waiting: BTreeSet<(i64, usize)>,
+    /// Progress requests to be answered when these revisions are published, ascending.
+    pub(crate) delayed_progress: Vec<i64>,
 }
 
 impl Stream {
     pub(crate) fn new(outbox: Arc<dyn Outbox>) -> Self {
-        Self { outbox, touched: false, watchers: BTreeMap::new(), next_id: 0, waiting: BTreeSet::new() }
+        Self {
+            outbox,
+            touched: false,
+            watchers: BTreeMap::new(),
+            next_id: 0,
+            waiting: BTreeSet::new(),
+            delayed_progress: Vec::new(),
+        }
     }
 
     /// The stream at a place that is in use.

@@ -59,7 +59,7 @@ impl Stage {
             }
             "watch" => self.world.hub.create(self.streams[words[1]].0, &watch(&words[2..])),
             "deny" => {
-                self.world.hub.deny(self.streams[words[1]].0, &watch(&words[2..3]), &words[3..].join(" "))
+                self.world.hub.deny(self.streams[words[1]].0, &watch(&words[2..3]), &words[3..].join(" "));
             }
             "cancel" => self.world.hub.cancel(self.streams[words[1]].0, words[2].parse().unwrap()),
             "progress" => self.world.hub.progress(self.streams[words[1]].0),

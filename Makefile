@@ -21,8 +21,8 @@ run: build ## Run the server; pass flags with ARGS="...".
 
 test: prepare ## Run every test, comparing with a real etcd that is fetched if need be.
 	@ETCD_REAL="$$(scripts/real-etcd)" && export ETCD_REAL && echo "comparing with $$ETCD_REAL" && \
-	$(CARGO) build --locked --package etcd-rs-server --package etcd-rs-ctl && \
-	$(CARGO) test --locked --workspace --no-fail-fast
+	$(CARGO) build --locked --workspace --bins && \
+	ETCD_RS_BIN=target/debug $(CARGO) test --locked --workspace --no-fail-fast
 
 lint: prepare ## Check formatting, lints, generated code and house rules.
 	$(CARGO) fmt --all --check

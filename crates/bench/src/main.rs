@@ -50,7 +50,9 @@ fn main() -> Result<()> {
 
 #[expect(clippy::print_stdout, reason = "the table is what the user came for")]
 async fn bench(flags: &Flags) -> Result<()> {
-    fs::create_dir_all(&flags.data).with_context(|| format!("making {}", flags.data.display()))?;
+    for directory in [&flags.data, &flags.out] {
+        fs::create_dir_all(directory).with_context(|| format!("making {}", directory.display()))?;
+    }
     let products = products(flags)?;
     let mut results = Results { products: products.len(), ..Results::default() };
     let outcome = groups(flags, &products, &mut results).await;

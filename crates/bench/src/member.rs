@@ -123,7 +123,7 @@ impl Member {
 
     /// Waits until the server has nothing left to do from the load before, but not forever.
     pub(crate) async fn settle(&self) -> Result<()> {
-        let (step, limit) = (Duration::from_millis(300), Duration::from_secs(60));
+        let (step, limit) = (Duration::from_millis(300), PATIENCE);
         let started = now();
         let mut before = self.usage()?.cpu;
         while started.elapsed() < limit {

@@ -1,1 +1,42 @@
 //! A whole etcd-rs member: the libraries joined, the sockets, the tasks and the clock.
+//!
+//! The program `etcd-rs` is a thin layer over this crate, and so can be any other: a member is started with a [`Config`] and
+//! stops when it is told to.
+//!
+//! ```no_run
+//! # async fn run() -> etcd_rs_server::Result<()> {
+//! use etcd_rs_server::{Config, Server};
+//!
+//! let config = Config { data_dir: "./my.etcd".into(), ..Config::default() };
+//! let server = Server::start(config).await?;
+//! println!("serving clients on {:?}", server.client_addresses());
+//! server.shutdown().await
+//! # }
+//! ```
+//!
+//! The way of a put: `serve` hands the call to `rpc::kv`, which checks it; `proposal` packs it with others into an entry;
+//! raftlog makes that durable and commits it; `apply` turns it into one batch on the store; `watches` tells those who watch;
+//! the caller gets its answer.
+
+mod apply;
+mod bootstrap;
+mod clock;
+mod compactor;
+mod config;
+mod error;
+pub mod flags;
+mod http;
+mod leases;
+pub mod logging;
+mod member;
+mod proposal;
+mod read;
+mod rpc;
+mod serve;
+mod server;
+mod watches;
+
+pub use config::{Config, LogFormat, LogOutput};
+pub use error::{Error, Result};
+pub use flags::Launch;
+pub use server::Server;

@@ -1,1 +1,15 @@
-fn main() {}
+//! `etcd-rs`: flags, a member, a signal, an exit code.
+
+use etcd_rs_server::{Launch, Server, flags, logging};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> std::process::ExitCode {
+    let config = match flags::from_process() {
+        Launch::Run(config) => config,
+        Launch::Done(code) => return code,
+    };
+    logging::init(&config);
+    Server::run(*config)
+}

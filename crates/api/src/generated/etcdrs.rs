@@ -4,6 +4,9 @@
 pub struct Batch {
     #[prost(message, repeated, tag = "1")]
     pub requests: ::prost::alloc::vec::Vec<Request>,
+    /// Names the member, and the run of it, that proposed the entry.
+    #[prost(uint64, tag = "2")]
+    pub proposer: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Request {

@@ -1,0 +1,117 @@
+//! The Applier: the one writer of replicated state.
+//!
+//! Everything committed that waits becomes one backend batch: the keys' changes, leases, alarms, members, and with them the
+//! position in the log, in a single atomic write. Then the new revision is published to readers, the watch hub is told, and
+//! whoever waits for an answer gets it. Applying asks no clock and draws no random number, so every member comes to the same
+//! state; an error that is not an answer stops the member.
+
+mod alarm;
+mod cluster;
+mod kv;
+mod lease;
+mod meta;
+mod output;
+mod quota;
+mod txn;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use api::internal::request::Command;
+use api::status;
+use mvcc::{Store, WriteTxn};
+use prost::Message as _;
+use raftlog::{Application, ApplicationError, Applied, Entry};
+
+pub(crate) use alarm::Alarms;
+pub(crate) use cluster::Members;
+pub(crate) use meta::AppliedMeta;
+pub(crate) use output::{Answer, OpOutput, Output, TxnOutput};
+pub(crate) use quota::{LEASE_COST, Quota, put_cost, txn_cost};
+pub(crate) use txn::evaluate;
+
+use crate::member::Shared;
+
+/// Turns committed entries into state.
+pub(crate) struct Applier {
+    store: Store,
+    backend: Arc<dyn backend::Backend>,
+    meta: AppliedMeta,
+    shared: Arc<Shared>,
+}
+
+impl Applier {
+    pub(crate) fn new(
+        store: Store,
+        backend: Arc<dyn backend::Backend>,
+        meta: AppliedMeta,
+        shared: Arc<Shared>,
+    ) -> Self {
+        Self { store, backend, meta, shared }
+    }
+
+    /// Applies one request inside the batch.
+    fn request(shared: &Shared, txn: &mut WriteTxn<'_>, command: Option<Command>) -> mvcc::Result<Answer> {
+        let Some(command) = command else { return Ok(Err(status::UNKNOWN_METHOD)) };
+        if let Err(status) = shared.alarms.admit(&command) {
+            return Ok(Err(status));
+        }
+        let answer = match command {
+            Command::Put(request) => kv::put(shared, txn, &request)?,
+            Command::DeleteRange(request) => kv::delete_range(shared, txn, &request)?,
+            Command::Txn(request) => txn::apply(shared, txn, &request)?,
+            Command::Compaction(request) => kv::compact(shared, txn, &request)?,
+            Command::LeaseGrant(request) => lease::grant(shared, txn, &request),
+            Command::LeaseRevoke(request) => lease::revoke(shared, txn, request.id)?,
+            Command::LeaseExpire(request) => lease::expire(shared, txn, &request.ids)?,
+            Command::LeaseCheckpoint(request) => lease::checkpoint(shared, txn, &request),
+            Command::Alarm(request) => alarm::apply(shared, txn, &request),
+            Command::MemberPublish(request) => cluster::publish(shared, txn, request.member),
+            Command::ClusterVersionSet(request) => cluster::set_version(shared, txn, request.version),
+        };
+        txn.end_request();
+        Ok(answer)
+    }
+}
+
+impl Application for Applier {
+    fn applied(&self) -> Applied {
+        self.meta.applied()
+    }
+
+    fn apply(&mut self, batch: &[Entry]) -> Result<(), ApplicationError> {
+        let mut answers = Vec::new();
+        let mut entries_of_ours = 0;
+        let mut txn = self.store.write();
+        for entry in batch {
+            self.meta.advance(entry);
+            let decoded = api::internal::Batch::decode(entry.data.clone())
+                .map_err(|error| format!("entry {} does not decode: {error}", entry.log_id()))?;
+            let ours = self.shared.proposals.is_ours(decoded.proposer);
+            entries_of_ours += usize::from(ours);
+            for request in decoded.requests {
+                let answer = Self::request(&self.shared, &mut txn, request.command)?;
+                if ours {
+                    answers.push((request.id, answer));
+                }
+            }
+        }
+        self.meta.record(txn.tx());
+        let commit = txn.commit()?;
+        self.shared.applied(&self.meta);
+        if !commit.changes.is_empty() {
+            self.shared.watches.publish(commit, self.meta.term());
+        }
+        self.shared.proposals.applied(answers, entries_of_ours);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<Applied, ApplicationError> {
+        self.backend.flush()?;
+        Ok(self.meta.applied())
+    }
+
+    fn snapshot(&mut self, dir: &Path) -> Result<(), ApplicationError> {
+        Ok(self.backend.checkpoint(dir)?)
+    }
+}

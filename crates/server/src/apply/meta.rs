@@ -1,0 +1,129 @@
+//! How far the state has come: written in the same batch as the effects, and by nothing else.
+
+use backend::{Backend, Table, WriteTx};
+use bytes::Bytes;
+use raftlog::{Applied, Entry, LogId};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::error::{Error, Result};
+
+const APPLIED_KEY: &[u8] = b"applied";
+const MEMBERSHIP_KEY: &[u8] = b"membership";
+
+/// The position in the log that the state stands for, and a hash of everything up to there.
+///
+/// The rolling hash covers each applied entry's bytes in order. Members that applied the same entries have the same hash at the
+/// same index; comparing it finds one that diverged.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AppliedMeta {
+    last: Option<LogId>,
+    hash: u64,
+    membership: Option<Bytes>,
+    /// The membership changed since it was recorded.
+    membership_dirty: bool,
+}
+
+impl AppliedMeta {
+    pub(crate) fn open(backend: &dyn Backend) -> Result<Self> {
+        let Some(record) = backend.get(Table::Meta, APPLIED_KEY)? else { return Ok(Self::default()) };
+        let record: [u8; 24] = record.as_ref().try_into().map_err(|_| {
+            Error::DataDir(format!(
+                "the applied position has {} bytes instead of 24; restore this member from a snapshot",
+                record.len()
+            ))
+        })?;
+        let word = |at: usize| u64::from_be_bytes(record[at..at + 8].try_into().expect("eight bytes"));
+        Ok(Self {
+            last: Some(LogId { term: word(0), index: word(8) }),
+            hash: word(16),
+            membership: backend.get(Table::Meta, MEMBERSHIP_KEY)?,
+            membership_dirty: false,
+        })
+    }
+
+    /// Takes an entry into account.
+    pub(super) fn advance(&mut self, entry: &Entry) {
+        debug_assert!(
+            self.last.is_none_or(|last| entry.index == last.index + 1),
+            "entries come without gaps"
+        );
+        self.last = Some(entry.log_id());
+        self.hash = xxh3_64_with_seed(&entry.data, self.hash ^ entry.index);
+        if let Some(membership) = &entry.membership {
+            self.membership = Some(membership.clone());
+            self.membership_dirty = true;
+        }
+    }
+
+    /// Adds the position to the batch of its effects.
+    pub(super) fn record(&mut self, tx: &mut WriteTx) {
+        let last = self.last.unwrap_or_default();
+        let mut record = [0; 24];
+        record[..8].copy_from_slice(&last.term.to_be_bytes());
+        record[8..16].copy_from_slice(&last.index.to_be_bytes());
+        record[16..].copy_from_slice(&self.hash.to_be_bytes());
+        tx.put(Table::Meta, APPLIED_KEY, &record);
+        if let (true, Some(membership)) = (self.membership_dirty, &self.membership) {
+            tx.put(Table::Meta, MEMBERSHIP_KEY, membership);
+            self.membership_dirty = false;
+        }
+    }
+
+    pub(super) fn applied(&self) -> Applied {
+        Applied { last: self.last, membership: self.membership.clone() }
+    }
+
+    /// Term of the last applied entry.
+    pub(crate) fn term(&self) -> u64 {
+        self.last.map_or(0, |last| last.term)
+    }
+
+    /// Index of the last applied entry.
+    pub(crate) fn index(&self) -> u64 {
+        self.last.map_or(0, |last| last.index)
+    }
+
+    /// The rolling hash of all applied entries.
+    pub(crate) fn hash(&self) -> u64 {
+        self.hash
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(index: u64, data: &'static str) -> Entry {
+        Entry { term: 3, index, data: data.into(), membership: (index == 0).then(|| "m".into()) }
+    }
+
+    #[test]
+    fn what_is_recorded_is_what_a_restart_finds() {
+        let backend = backend::MemBackend::new();
+        let mut meta = AppliedMeta::open(&backend).unwrap();
+        assert_eq!(meta.applied(), Applied::default());
+        meta.advance(&entry(0, ""));
+        meta.advance(&entry(1, "a"));
+        let mut tx = backend.begin();
+        meta.record(&mut tx);
+        backend.commit(tx).unwrap();
+        let found = AppliedMeta::open(&backend).unwrap();
+        assert_eq!(found.applied(), meta.applied());
+        assert_eq!((found.term(), found.index(), found.hash()), (3, 1, meta.hash()));
+    }
+
+    #[test]
+    fn the_hash_tells_histories_apart() {
+        let hash = |entries: &[&'static str]| {
+            let mut meta = AppliedMeta::default();
+            for (index, data) in entries.iter().enumerate() {
+                meta.advance(&entry(index as u64, data));
+            }
+            meta.hash()
+        };
+        assert_eq!(hash(&["a", "b"]), hash(&["a", "b"]));
+        assert_ne!(hash(&["a", "b"]), hash(&["b", "a"]));
+        assert_ne!(hash(&["a", "b"]), hash(&["ab"]));
+        assert_ne!(hash(&["a"]), hash(&["a", ""]));
+    }
+}

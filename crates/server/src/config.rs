@@ -1,0 +1,258 @@
+//! What a member needs to run, checked once.
+//!
+//! [`flags`](crate::flags) holds what a user typed; [`Config::check`] is the door between the two, with etcd's messages.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::error::{Error, Result};
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line, as etcd writes them.
+    Json,
+    /// Tab-separated, for people.
+    Console,
+}
+
+/// Where log lines go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogOutput {
+    /// Standard error; also what `default` means.
+    Stderr,
+    /// Standard output.
+    Stdout,
+}
+
+/// Everything a [`Server`](crate::Server) is started with. [`Config::default`] is etcd without flags.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The member's name.
+    pub name: String,
+    /// Where everything is kept; `NAME.etcd` if the user named nothing.
+    pub data_dir: PathBuf,
+    /// URLs to serve clients on; port 0 takes a free one.
+    pub listen_client_urls: Vec<String>,
+    /// URLs that clients are told to use.
+    pub advertise_client_urls: Vec<String>,
+    /// URLs to serve other members on.
+    pub listen_peer_urls: Vec<String>,
+    /// URLs that other members are told to use; the member's id is made of them.
+    pub initial_advertise_peer_urls: Vec<String>,
+    /// `name=url` of every initial member, separated by commas.
+    pub initial_cluster: String,
+    /// Keeps clusters with the same URLs apart.
+    pub initial_cluster_token: String,
+    /// How often a leader tells the others that it is there.
+    pub heartbeat_interval: Duration,
+    /// How long a follower waits for that before it stands for election.
+    pub election_timeout: Duration,
+    /// Entries between two snapshots of the state, after which the log is cut.
+    pub snapshot_count: u64,
+    /// Live bytes above which puts are refused; `None` for no limit.
+    pub quota_backend_bytes: Option<u64>,
+    /// Largest request, in bytes.
+    pub max_request_bytes: usize,
+    /// Most compares, and most operations of each branch, of a transaction.
+    pub max_txn_ops: usize,
+    /// Most streams a client may have open on one connection.
+    pub max_concurrent_streams: u32,
+    /// How long a connection is idle before the server asks whether the client is still there.
+    pub grpc_keepalive_interval: Duration,
+    /// How long the server waits for the answer.
+    pub grpc_keepalive_timeout: Duration,
+    /// How often watchers that asked for it hear how far they are, when nothing else is sent.
+    pub watch_progress_notify_interval: Duration,
+    /// Records a compaction looks at between two pauses.
+    pub compaction_batch_limit: usize,
+    /// The pause.
+    pub compaction_sleep_interval: Duration,
+    /// Memory for cached blocks of the state, in bytes.
+    pub cache_bytes: usize,
+    /// Lowest level that is logged.
+    pub log_level: LevelFilter,
+    /// How log lines look.
+    pub log_format: LogFormat,
+    /// Where log lines go.
+    pub log_output: LogOutput,
+}
+
+/// etcd's default quota, 2 GiB.
+pub(crate) const QUOTA_BYTES_DEFAULT: u64 = 2 * 1024 * 1024 * 1024;
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            name: "default".to_owned(),
+            data_dir: PathBuf::from("default.etcd"),
+            listen_client_urls: vec!["http://localhost:2379".to_owned()],
+            advertise_client_urls: vec!["http://localhost:2379".to_owned()],
+            listen_peer_urls: vec!["http://localhost:2380".to_owned()],
+            initial_advertise_peer_urls: vec!["http://localhost:2380".to_owned()],
+            initial_cluster: "default=http://localhost:2380".to_owned(),
+            initial_cluster_token: "etcd-cluster".to_owned(),
+            heartbeat_interval: Duration::from_millis(100),
+            election_timeout: Duration::from_millis(1000),
+            snapshot_count: 10_000,
+            quota_backend_bytes: Some(QUOTA_BYTES_DEFAULT),
+            max_request_bytes: 1_572_864,
+            max_txn_ops: 128,
+            max_concurrent_streams: u32::MAX,
+            grpc_keepalive_interval: Duration::from_secs(2 * 60 * 60),
+            grpc_keepalive_timeout: Duration::from_secs(20),
+            watch_progress_notify_interval: Duration::from_secs(10 * 60),
+            compaction_batch_limit: 1000,
+            compaction_sleep_interval: Duration::from_millis(10),
+            cache_bytes: 64 * 1024 * 1024,
+            log_level: LevelFilter::INFO,
+            log_format: LogFormat::Json,
+            log_output: LogOutput::Stderr,
+        }
+    }
+}
+
+impl Config {
+    /// Refuses what cannot work, in etcd's words.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with the text etcd prints for the first thing that is wrong.
+    pub fn check(&self) -> Result<()> {
+        for url in self.listen_peer_urls.iter().chain(&self.listen_client_urls) {
+            let url = Url::parse(url)?;
+            if url.host != "localhost" && url.host.parse::<IpAddr>().is_err() {
+                return Err(Error::config(format!("expected IP in URL for binding ({url})")));
+            }
+        }
+        for url in self.initial_advertise_peer_urls.iter().chain(&self.advertise_client_urls) {
+            if Url::parse(url)?.host.is_empty() {
+                return Err(Error::config(format!("unexpected empty host ({url})")));
+            }
+        }
+        let (heartbeat, election) = (self.heartbeat_interval.as_millis(), self.election_timeout.as_millis());
+        if heartbeat == 0 {
+            return Err(Error::config("--heartbeat-interval must be >0 (set to 0ms)"));
+        }
+        if election == 0 {
+            return Err(Error::config("--election-timeout must be >0 (set to 0ms)"));
+        }
+        if 5 * heartbeat > election {
+            return Err(Error::config(format!(
+                "--election-timeout[{election}ms] should be at least as 5 times as --heartbeat-interval[{heartbeat}ms]"
+            )));
+        }
+        if election > 50_000 {
+            return Err(Error::config(format!(
+                "--election-timeout[{election}ms] is too long, and should be set less than 50000ms"
+            )));
+        }
+        Ok(())
+    }
+
+    /// How long a request may take on the server: five seconds and two elections.
+    pub(crate) fn request_timeout(&self) -> Duration {
+        Duration::from_secs(5) + 2 * self.election_timeout
+    }
+
+    /// Shortest lease, in whole seconds: one and a half elections.
+    pub(crate) fn min_lease_ttl(&self) -> i64 {
+        let ticks = self.election_timeout.as_millis() / self.heartbeat_interval.as_millis().max(1);
+        let millis = 3 * ticks / 2 * self.heartbeat_interval.as_millis();
+        i64::try_from(millis.div_ceil(1000)).unwrap_or(i64::MAX)
+    }
+}
+
+/// A URL of a listener or member: `http://host:port`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Url {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    text: String,
+}
+
+impl Url {
+    /// Splits a URL, refusing what etcd refuses, and TLS and Unix sockets, which are not served yet.
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
+        match scheme.to_ascii_lowercase().as_str() {
+            "http" => {}
+            "https" | "unix" | "unixs" => {
+                return Err(Error::config(format!("{text}: only http URLs are served by this version")));
+            }
+            _ => {
+                return Err(Error::config(format!("URL scheme must be http, https, unix, or unixs: {text}")));
+            }
+        }
+        let bad = || Error::config(format!("URL address does not have the form \"host:port\": {text}"));
+        if rest.contains('/') {
+            return Err(Error::config(format!("URL must not contain a path: {text}")));
+        }
+        let (host, port) = rest.rsplit_once(':').ok_or_else(bad)?;
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let port = port.parse().map_err(|_| bad())?;
+        Ok(Self { host: host.to_owned(), port, text: format!("http://{rest}") })
+    }
+
+    /// The addresses to bind; `localhost` is the IPv4 loopback, as for etcd.
+    pub(crate) fn address(&self) -> Result<SocketAddr> {
+        let ip = if self.host == "localhost" { "127.0.0.1" } else { &self.host };
+        let ip: IpAddr =
+            ip.parse().map_err(|_| Error::config(format!("expected IP in URL for binding ({self})")))?;
+        Ok(SocketAddr::new(ip, self.port))
+    }
+}
+
+impl std::fmt::Display for Url {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(edit: impl FnOnce(&mut Config)) -> String {
+        let mut config = Config::default();
+        edit(&mut config);
+        config.check().err().map(|error| error.to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_etcd_and_pass() {
+        assert_eq!(check(|_| {}), "");
+        assert_eq!(Config::default().min_lease_ttl(), 2);
+        assert_eq!(Config::default().request_timeout(), Duration::from_secs(7));
+    }
+
+    #[test]
+    fn refusals_use_etcds_words() {
+        assert_eq!(
+            check(|c| c.heartbeat_interval = Duration::from_millis(300)),
+            "--election-timeout[1000ms] should be at least as 5 times as --heartbeat-interval[300ms]"
+        );
+        assert_eq!(
+            check(|c| c.election_timeout = Duration::from_secs(60)),
+            "--election-timeout[60000ms] is too long, and should be set less than 50000ms"
+        );
+        assert_eq!(
+            check(|c| c.listen_client_urls = vec!["http://example.org:1".to_owned()]),
+            "expected IP in URL for binding (http://example.org:1)"
+        );
+        assert_eq!(
+            check(|c| c.listen_client_urls = vec!["http://127.0.0.1:1/".to_owned()]),
+            "URL must not contain a path: http://127.0.0.1:1/"
+        );
+        assert_eq!(
+            check(|c| c.listen_client_urls = vec!["ftp://127.0.0.1:1".to_owned()]),
+            "URL scheme must be http, https, unix, or unixs: ftp://127.0.0.1:1"
+        );
+        assert_eq!(
+            check(|c| c.listen_client_urls = vec!["http://127.0.0.1".to_owned()]),
+            "URL address does not have the form \"host:port\": http://127.0.0.1"
+        );
+    }
+}

@@ -1,0 +1,52 @@
+//! Why a member does not start, or stops.
+
+use std::io;
+
+/// What keeps a member from running.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The configuration asks for something that cannot be; the text is etcd's where etcd has one.
+    #[error("{0}")]
+    Config(String),
+    /// Bind, read or write failed; `what` names the operation and the path or address.
+    #[error("{what}: {source}")]
+    Io {
+        /// The operation and what it was done to.
+        what: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The data directory cannot be used; the text says why and what to do.
+    #[error("{0}")]
+    DataDir(String),
+    /// The stored state could not be read or written.
+    #[error(transparent)]
+    Backend(#[from] backend::Error),
+    /// The keyspace could not be opened.
+    #[error(transparent)]
+    Mvcc(#[from] mvcc::Error),
+    /// The leases could not be read.
+    #[error(transparent)]
+    Lease(#[from] lease::Error),
+    /// The watch hub could not read history; its watchers would miss events.
+    #[error(transparent)]
+    Watch(#[from] watch::Error),
+    /// The replicated log failed; the member cannot go on.
+    #[error(transparent)]
+    Log(#[from] raftlog::Error),
+}
+
+/// What the operations of this crate return.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    pub(crate) fn config(text: impl Into<String>) -> Self {
+        Self::Config(text.into())
+    }
+
+    pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let what = what.into();
+        |source| Self::Io { what, source }
+    }
+}

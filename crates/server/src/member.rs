@@ -1,0 +1,89 @@
+//! What the parts of a running member share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use api::etcdserverpb::ResponseHeader;
+use api::{ClusterId, MemberId};
+use lease::Lessor;
+
+use crate::apply::{Alarms, AppliedMeta, Members, Quota};
+use crate::clock::Clock;
+use crate::compactor::Compactions;
+use crate::proposal::Proposals;
+use crate::watches::Watches;
+
+/// State that the Applier writes and everybody else reads, and the ways to ask for more.
+pub(crate) struct Shared {
+    pub(crate) member_id: MemberId,
+    pub(crate) cluster_id: ClusterId,
+    pub(crate) clock: Clock,
+    pub(crate) reader: mvcc::Reader,
+    pub(crate) lessor: Lessor,
+    pub(crate) alarms: Alarms,
+    pub(crate) members: Members,
+    pub(crate) quota: Quota,
+    pub(crate) proposals: Arc<Proposals>,
+    pub(crate) watches: Watches,
+    pub(crate) compactions: Compactions,
+    pub(crate) applied: AppliedPosition,
+}
+
+/// Where the state stands in the log.
+#[derive(Debug, Default)]
+pub(crate) struct AppliedPosition {
+    term: AtomicU64,
+    index: AtomicU64,
+    hash: AtomicU64,
+}
+
+impl AppliedPosition {
+    pub(crate) fn new(meta: &AppliedMeta) -> Self {
+        let position = Self::default();
+        position.set(meta);
+        position
+    }
+
+    fn set(&self, meta: &AppliedMeta) {
+        self.term.store(meta.term(), Ordering::Release);
+        self.index.store(meta.index(), Ordering::Release);
+        self.hash.store(meta.hash(), Ordering::Release);
+    }
+
+    /// Term of the last applied entry.
+    pub(crate) fn term(&self) -> u64 {
+        self.term.load(Ordering::Acquire)
+    }
+
+    /// Index of the last applied entry.
+    pub(crate) fn index(&self) -> u64 {
+        self.index.load(Ordering::Acquire)
+    }
+
+    /// Rolling hash of all applied entries.
+    pub(crate) fn hash(&self) -> u64 {
+        self.hash.load(Ordering::Acquire)
+    }
+}
+
+impl Shared {
+    /// Tells readers how far the state has come; called by the Applier after each batch.
+    pub(crate) fn applied(&self, meta: &AppliedMeta) {
+        self.applied.set(meta);
+    }
+
+    /// The header of an answer at `revision`.
+    pub(crate) fn header(&self, revision: i64) -> ResponseHeader {
+        ResponseHeader {
+            cluster_id: self.cluster_id.get(),
+            member_id: self.member_id.get(),
+            revision,
+            raft_term: self.applied.term(),
+        }
+    }
+
+    /// The header of an answer at the store's current revision.
+    pub(crate) fn header_now(&self) -> ResponseHeader {
+        self.header(self.reader.revision())
+    }
+}

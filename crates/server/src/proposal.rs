@@ -1,0 +1,432 @@
+//! From a request to its answer: what waits to be proposed, and who waits for what was.
+//!
+//! Requests are packed: while entries of this member are on their way through the log, further requests gather in a batch that
+//! leaves as one entry when one of those has been applied. Under load an entry so carries whatever came during one write to
+//! the disk, and costs of the log are paid once per batch; alone, a request leaves at once.
+//!
+//! ```text
+//! propose ──► Gathering ──► node.submit(entry) ──► log, disk, commit ──► Applier
+//!    ▲                                                                      │
+//!    └────────── answer by request id ◄── Waiters ◄─────────────────────────┘
+//! ```
+//!
+//! The answer comes from this member's own apply, so that a client reads its own writes here. A request that was proposed
+//! may take effect although its caller is told that it failed or timed out, as in etcd.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use api::status::{self, Status};
+use bytes::{Bytes, BytesMut};
+use prost::Message as _;
+use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
+use raftlog::{Node, ProposeError};
+use tokio::sync::oneshot;
+
+use crate::apply::Answer;
+use crate::clock::{Clock, unix_millis};
+
+/// Entries of this member that may be on their way at once; what comes meanwhile is packed into the next.
+const IN_FLIGHT_MAX: usize = 2;
+/// A batch is closed when it has grown to this many bytes.
+const BATCH_BYTES: usize = 512 * 1024;
+/// Requests are refused while this many bytes wait.
+const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// A command as it goes into the log: its field in `etcdrs.Request`, and its encoding, which is the client's own where the
+/// command is a client's request.
+#[derive(Clone, Debug)]
+pub(crate) struct Command {
+    field: u32,
+    body: Bytes,
+}
+
+impl Command {
+    pub(crate) fn put(body: Bytes) -> Self {
+        Self { field: 10, body }
+    }
+    pub(crate) fn delete_range(body: Bytes) -> Self {
+        Self { field: 11, body }
+    }
+    pub(crate) fn txn(body: Bytes) -> Self {
+        Self { field: 12, body }
+    }
+    pub(crate) fn compaction(request: &api::etcdserverpb::CompactionRequest) -> Self {
+        Self { field: 13, body: request.encode_to_vec().into() }
+    }
+    pub(crate) fn lease_grant(request: &api::etcdserverpb::LeaseGrantRequest) -> Self {
+        Self { field: 14, body: request.encode_to_vec().into() }
+    }
+    pub(crate) fn lease_revoke(request: &api::etcdserverpb::LeaseRevokeRequest) -> Self {
+        Self { field: 15, body: request.encode_to_vec().into() }
+    }
+    pub(crate) fn lease_expire(request: &api::internal::LeaseExpire) -> Self {
+        Self { field: 16, body: request.encode_to_vec().into() }
+    }
+    pub(crate) fn lease_checkpoint(request: &api::etcdserverpb::LeaseCheckpointRequest) -> Self {
+        Self { field: 17, body: request.encode_to_vec().into() }
+    }
+    pub(crate) fn alarm(request: &api::etcdserverpb::AlarmRequest) -> Self {
+        Self { field: 18, body: request.encode_to_vec().into() }
+    }
+    pub(crate) fn member_publish(request: &api::internal::MemberPublish) -> Self {
+        Self { field: 19, body: request.encode_to_vec().into() }
+    }
+    pub(crate) fn cluster_version_set(request: &api::internal::ClusterVersionSet) -> Self {
+        Self { field: 20, body: request.encode_to_vec().into() }
+    }
+
+    /// Bytes of the `Request` around this command.
+    fn request_len(&self, id: u64) -> usize {
+        let (field, body) = (self.field, self.body.len());
+        key_len(1) + encoded_len_varint(id) + key_len(field) + encoded_len_varint(body as u64) + body
+    }
+
+    fn encode(&self, id: u64, batch: &mut BytesMut) {
+        let length = self.request_len(id);
+        batch.reserve(length + 16);
+        encode_key(1, WireType::LengthDelimited, batch);
+        encode_varint(length as u64, batch);
+        encode_key(1, WireType::Varint, batch);
+        encode_varint(id, batch);
+        encode_key(self.field, WireType::LengthDelimited, batch);
+        encode_varint(self.body.len() as u64, batch);
+        batch.extend_from_slice(&self.body);
+    }
+}
+
+/// Requests on their way. One per member, shared by every connection and the Applier.
+#[derive(Debug)]
+pub(crate) struct Proposals {
+    node: OnceLock<Node>,
+    clock: Clock,
+    /// First id of this run; an entry that carries it as its proposer is ours.
+    origin: u64,
+    request_bytes_max: usize,
+    timeout: Duration,
+    /// Guards everything that waits. Taken once per request and once per applied batch, never held while blocking.
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    next_id: u64,
+    gathering: Batch,
+    /// Batches that are full and have not left.
+    closed: VecDeque<Batch>,
+    closed_bytes: usize,
+    in_flight: usize,
+    waiters: Waiters,
+    stopped: bool,
+}
+
+/// Encoded requests of consecutive ids.
+#[derive(Debug, Default)]
+struct Batch {
+    requests: BytesMut,
+    first_id: u64,
+    count: u64,
+}
+
+impl Proposals {
+    pub(crate) fn new(member_id: u64, clock: Clock, request_bytes_max: usize, timeout: Duration) -> Self {
+        // As etcd makes them: the member, the time of the start, a counter; the lower 48 bits count on as one number.
+        let origin = (member_id & 0xffff) << 48 | (unix_millis() & 0xff_ffff_ffff) << 8;
+        Self {
+            node: OnceLock::new(),
+            clock,
+            origin,
+            request_bytes_max,
+            timeout,
+            waiting: Mutex::new(Waiting {
+                next_id: origin + 1,
+                gathering: Batch::default(),
+                closed: VecDeque::new(),
+                closed_bytes: 0,
+                in_flight: 0,
+                waiters: Waiters { base: origin + 1, slots: VecDeque::new() },
+                stopped: false,
+            }),
+        }
+    }
+
+    /// Tells where proposals go; they are refused before.
+    pub(crate) fn connect(&self, node: Node) {
+        assert!(self.node.set(node).is_ok(), "a member has one node");
+    }
+
+    /// Whether an applied entry was proposed by this run of this member.
+    pub(crate) fn is_ours(&self, proposer: u64) -> bool {
+        proposer == self.origin
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An id for a lease whose client did not choose one: positive, never given out before.
+    pub(crate) fn next_lease_id(&self) -> i64 {
+        let mut waiting = self.waiting();
+        let id = waiting.next_id;
+        waiting.next_id += 1;
+        waiting.waiters.skip();
+        i64::try_from(id & (u64::MAX >> 1)).expect("the sign bit is cleared")
+    }
+
+    /// Proposes `command` and waits for what this member's apply says.
+    pub(crate) async fn propose(self: &Arc<Self>, command: Command) -> Answer {
+        match self.enqueue(&command) {
+            Ok(answer) => answer.await.unwrap_or(Err(status::STOPPED)),
+            Err(status) => Err(status),
+        }
+    }
+
+    fn enqueue(self: &Arc<Self>, command: &Command) -> Result<oneshot::Receiver<Answer>, Status> {
+        let (sender, receiver) = oneshot::channel();
+        let deadline = self.clock.now() + self.timeout;
+        let mut waiting = self.waiting();
+        let id = waiting.next_id;
+        if waiting.stopped {
+            return Err(status::STOPPED);
+        }
+        if command.request_len(id) > self.request_bytes_max {
+            return Err(status::REQUEST_TOO_LARGE);
+        }
+        if waiting.closed_bytes > WAITING_BYTES_MAX {
+            return Err(status::REQUEST_TOO_MANY_REQUESTS);
+        }
+        waiting.next_id += 1;
+        waiting.gather(id, command);
+        waiting.waiters.push(Waiter { sender, deadline });
+        self.send(waiting);
+        Ok(receiver)
+    }
+
+    /// Hands batches to the log for as long as there is room on the way. The lock is released before: a log that has stopped
+    /// reports the failure from within the call.
+    fn send(self: &Arc<Self>, mut waiting: MutexGuard<'_, Waiting>) {
+        let mut leaving = Vec::new();
+        while waiting.in_flight < IN_FLIGHT_MAX
+            && let Some(batch) = waiting.next_batch()
+        {
+            waiting.in_flight += 1;
+            leaving.push(batch);
+        }
+        drop(waiting);
+        for batch in leaving {
+            let (first_id, count) = (batch.first_id, batch.count);
+            let this = Arc::clone(self);
+            let on_failure = move |error: ProposeError| this.failed(first_id, count, &error);
+            let submitted = match self.node.get() {
+                Some(node) => node.submit(batch.entry(self.origin), on_failure),
+                None => Err(ProposeError::NotLeader { leader: None }),
+            };
+            if let Err(error) = submitted {
+                self.failed(first_id, count, &error);
+            }
+        }
+    }
+
+    fn failed(self: &Arc<Self>, first_id: u64, count: u64, error: &ProposeError) {
+        let mut waiting = self.waiting();
+        waiting.in_flight = waiting.in_flight.saturating_sub(1);
+        waiting.waiters.fail(first_id, count, refusal(error));
+        self.send(waiting);
+    }
+
+    /// Answers the callers of requests that have been applied; `entries` of this member's have come through.
+    pub(crate) fn applied(self: &Arc<Self>, answers: Vec<(u64, Answer)>, entries: usize) {
+        let mut senders = Vec::with_capacity(answers.len());
+        let mut waiting = self.waiting();
+        for (id, answer) in answers {
+            if let Some(waiter) = waiting.waiters.take(id) {
+                senders.push((waiter.sender, answer));
+            }
+        }
+        waiting.in_flight = waiting.in_flight.saturating_sub(entries);
+        self.send(waiting);
+        for (sender, answer) in senders {
+            // A caller that has gone away does not want its answer.
+            drop(sender.send(answer));
+        }
+    }
+
+    /// Answers those who have waited too long; called now and then.
+    pub(crate) fn expire(&self) {
+        let now = self.clock.now();
+        let leader = self.node.get().is_some_and(|node| node.leadership().borrow().leader.is_some());
+        let status = if leader { status::TIMEOUT } else { status::CONTEXT_DEADLINE_EXCEEDED };
+        let expired = self.waiting().waiters.expired(now);
+        for waiter in expired {
+            drop(waiter.sender.send(Err(status)));
+        }
+    }
+
+    /// Refuses everything from now on, and whoever waits.
+    pub(crate) fn stop(&self) {
+        let mut waiting = self.waiting();
+        waiting.stopped = true;
+        waiting.waiters.slots.clear();
+    }
+}
+
+fn refusal(error: &ProposeError) -> Status {
+    match error {
+        ProposeError::Stopped => status::STOPPED,
+        ProposeError::Overloaded => status::REQUEST_TOO_MANY_REQUESTS,
+        _ => status::NO_LEADER,
+    }
+}
+
+impl Waiting {
+    fn gather(&mut self, id: u64, command: &Command) {
+        if self.gathering.count > 0
+            && (self.gathering.requests.len() >= BATCH_BYTES
+                || self.gathering.first_id + self.gathering.count != id)
+        {
+            self.close();
+        }
+        if self.gathering.count == 0 {
+            self.gathering.first_id = id;
+        }
+        self.gathering.count += 1;
+        command.encode(id, &mut self.gathering.requests);
+    }
+
+    fn close(&mut self) {
+        let batch = std::mem::take(&mut self.gathering);
+        self.closed_bytes += batch.requests.len();
+        self.closed.push_back(batch);
+    }
+
+    fn next_batch(&mut self) -> Option<Batch> {
+        if let Some(batch) = self.closed.pop_front() {
+            self.closed_bytes -= batch.requests.len();
+            return Some(batch);
+        }
+        (self.gathering.count > 0).then(|| std::mem::take(&mut self.gathering))
+    }
+}
+
+impl Batch {
+    /// The entry: an encoded `etcdrs.Batch`.
+    fn entry(mut self, origin: u64) -> Bytes {
+        encode_key(2, WireType::Varint, &mut self.requests);
+        encode_varint(origin, &mut self.requests);
+        self.requests.freeze()
+    }
+}
+
+#[derive(Debug)]
+struct Waiter {
+    sender: oneshot::Sender<Answer>,
+    deadline: Duration,
+}
+
+/// Waiters by request id. Ids are consecutive and are answered nearly in order, so a queue with holes serves as the map.
+#[derive(Debug)]
+struct Waiters {
+    /// The id of the first slot.
+    base: u64,
+    slots: VecDeque<Option<Waiter>>,
+}
+
+impl Waiters {
+    fn push(&mut self, waiter: Waiter) {
+        self.slots.push_back(Some(waiter));
+    }
+
+    /// Leaves out one id, which nobody waits for.
+    fn skip(&mut self) {
+        if self.slots.is_empty() {
+            self.base += 1;
+        } else {
+            self.slots.push_back(None);
+        }
+    }
+
+    fn take(&mut self, id: u64) -> Option<Waiter> {
+        let slot = usize::try_from(id.checked_sub(self.base)?).ok()?;
+        let waiter = self.slots.get_mut(slot)?.take();
+        self.trim();
+        waiter
+    }
+
+    fn fail(&mut self, first_id: u64, count: u64, status: Status) {
+        for id in first_id..first_id + count {
+            if let Some(waiter) = self.take(id) {
+                drop(waiter.sender.send(Err(status)));
+            }
+        }
+    }
+
+    /// Everybody has the same patience, so the first to lose it are the first in line.
+    fn expired(&mut self, now: Duration) -> Vec<Waiter> {
+        let in_time = |slot: &Option<Waiter>| slot.as_ref().is_some_and(|waiter| waiter.deadline > now);
+        let late = self.slots.iter().position(in_time).unwrap_or(self.slots.len());
+        let expired = self.slots.drain(..late).flatten().collect();
+        self.base += late as u64;
+        self.trim();
+        expired
+    }
+
+    fn trim(&mut self) {
+        while let Some(None) = self.slots.front() {
+            self.slots.pop_front();
+            self.base += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waiters(count: u64) -> (Waiters, Vec<oneshot::Receiver<Answer>>) {
+        let mut waiters = Waiters { base: 1, slots: VecDeque::new() };
+        let receivers = (1..=count)
+            .map(|id| {
+                let (sender, receiver) = oneshot::channel();
+                waiters.push(Waiter { sender, deadline: Duration::from_secs(id) });
+                receiver
+            })
+            .collect();
+        (waiters, receivers)
+    }
+
+    #[test]
+    fn each_waiter_is_found_by_its_id_once() {
+        let (mut waiters, _receivers) = waiters(3);
+        assert!(waiters.take(2).is_some());
+        assert!(waiters.take(2).is_none());
+        assert!(waiters.take(1).is_some());
+        assert_eq!((waiters.base, waiters.slots.len()), (3, 1));
+        assert!(waiters.take(0).is_none());
+        assert!(waiters.take(9).is_none());
+    }
+
+    #[test]
+    fn the_late_are_told_and_the_others_wait_on() {
+        let (mut waiters, _receivers) = waiters(4);
+        waiters.take(3);
+        assert_eq!(waiters.expired(Duration::from_secs(2)).len(), 2);
+        assert_eq!(waiters.base, 4);
+        assert!(waiters.take(4).is_some());
+    }
+
+    #[test]
+    fn a_batch_decodes_as_what_was_gathered() {
+        let put = api::etcdserverpb::PutRequest { key: "k".into(), value: "v".into(), ..Default::default() };
+        let mut batch = Batch::default();
+        Command::put(put.encode_to_vec().into()).encode(7, &mut batch.requests);
+        Command::lease_revoke(&api::etcdserverpb::LeaseRevokeRequest { id: 5 })
+            .encode(8, &mut batch.requests);
+        let decoded = api::internal::Batch::decode(batch.entry(3)).unwrap();
+        assert_eq!(decoded.proposer, 3);
+        assert_eq!(decoded.requests.iter().map(|request| request.id).collect::<Vec<_>>(), [7, 8]);
+        use api::internal::request::Command as Decoded;
+        assert_eq!(decoded.requests[0].command, Some(Decoded::Put(put)));
+        assert!(matches!(decoded.requests[1].command, Some(Decoded::LeaseRevoke(_))));
+    }
+}

@@ -1,0 +1,98 @@
+//! What an answer's body may be.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+
+use super::Failure;
+
+/// A source of framed messages that ends with a status: the answer of a streaming call.
+pub(crate) trait Frames: Send {
+    /// The next bytes to send, any number of whole framed messages; `None` when the call is over.
+    fn poll_frames(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Failure>>>;
+}
+
+/// The body of any answer on the client port.
+pub(crate) enum Body {
+    /// One gRPC message, then the status OK.
+    Unary(Option<Bytes>),
+    /// Messages as they come.
+    Stream(Box<dyn Frames>),
+    /// Plain HTTP.
+    Full(Bytes),
+    /// Nothing more.
+    Done,
+}
+
+impl std::fmt::Debug for Body {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Unary(_) => "Unary",
+            Self::Stream(_) => "Stream",
+            Self::Full(_) => "Full",
+            Self::Done => "Done",
+        })
+    }
+}
+
+fn ok_trailers() -> HeaderMap {
+    let mut trailers = HeaderMap::with_capacity(1);
+    trailers.insert("grpc-status", http::HeaderValue::from_static("0"));
+    trailers
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let this = &mut *self;
+        match this {
+            Self::Unary(message) => Poll::Ready(Some(Ok(if let Some(message) = message.take() {
+                Frame::data(message)
+            } else {
+                *this = Self::Done;
+                Frame::trailers(ok_trailers())
+            }))),
+            Self::Stream(frames) => match frames.poll_frames(cx) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(Some(Ok(bytes))) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
+                Poll::Ready(end) => {
+                    *this = Self::Done;
+                    Poll::Ready(Some(Ok(Frame::trailers(match end {
+                        Some(Err(failure)) => failure.trailers(),
+                        _ => ok_trailers(),
+                    }))))
+                }
+            },
+            Self::Full(bytes) => {
+                let bytes = std::mem::take(bytes);
+                *this = Self::Done;
+                Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
+            }
+            Self::Done => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Done => true,
+            Self::Full(bytes) => bytes.is_empty(),
+            Self::Unary(_) | Self::Stream(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Done => SizeHint::with_exact(0),
+            Self::Unary(_) | Self::Stream(_) => SizeHint::default(),
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! KV: Range, Put, DeleteRange, Txn, Compact.
+
+use std::sync::Arc;
+
+use api::etcdserverpb::{
+    CompactionRequest, CompactionResponse, DeleteRangeRequest, PutRequest, RangeRequest, TxnRequest,
+};
+use api::status::{self, Status};
+use bytes::Bytes;
+
+use super::{Failure, Framed, Rpc, blocking, check, decode, encode, frame};
+use crate::apply::{self, Output};
+use crate::proposal::Command;
+use crate::read::options;
+
+/// Above this many keys an answer is made on a thread of its own, so that nobody waits behind it.
+const LARGE_KEYS: i64 = 1000;
+
+pub(super) async fn range(rpc: &Arc<Rpc>, raw: Bytes) -> Framed {
+    let request: RangeRequest = decode(&raw)?;
+    check::range(&request)?;
+    if !request.serializable {
+        rpc.barrier().await?;
+    }
+    let options = options(&request);
+    let large = !request.range_end.is_empty()
+        && !request.count_only
+        && (request.limit <= 0 || request.limit > LARGE_KEYS)
+        && rpc.shared.reader.count(&request.key, &request.range_end) > LARGE_KEYS;
+    let shared = Arc::clone(&rpc.shared);
+    let answer = move || -> Framed {
+        let result = shared.reader.range(&options)?;
+        Ok(encode::frame(&encode::Range::new(shared.header(result.revision), &result)))
+    };
+    if large { blocking(answer).await? } else { answer() }
+}
+
+pub(super) async fn put(rpc: &Arc<Rpc>, raw: Bytes) -> Framed {
+    let request: PutRequest = decode(&raw)?;
+    admit(rpc, apply::put_cost(&request.key, &request.value))?;
+    check::put(&request)?;
+    match rpc.shared.proposals.propose(Command::put(raw)).await? {
+        Output::Put { revision, prev } => {
+            Ok(encode::frame(&encode::Put { header: rpc.shared.header(revision), prev: prev.as_ref() }))
+        }
+        other => Err(mismatched(&other)),
+    }
+}
+
+pub(super) async fn delete_range(rpc: &Arc<Rpc>, raw: Bytes) -> Framed {
+    let request: DeleteRangeRequest = decode(&raw)?;
+    check::delete_range(&request)?;
+    match rpc.shared.proposals.propose(Command::delete_range(raw)).await? {
+        Output::DeleteRange { revision, deleted, prevs } => {
+            let header = rpc.shared.header(revision);
+            Ok(encode::frame(&encode::DeleteRange { header, deleted, prevs: &prevs }))
+        }
+        other => Err(mismatched(&other)),
+    }
+}
+
+pub(super) async fn txn(rpc: &Arc<Rpc>, raw: Bytes) -> Framed {
+    let request: TxnRequest = decode(&raw)?;
+    admit(rpc, apply::txn_cost(&request))?;
+    check::txn(&request, rpc.limits.txn_ops)?;
+    let output = if check::read_only(&request) {
+        read_txn(rpc, request).await?
+    } else {
+        match rpc.shared.proposals.propose(Command::txn(raw)).await? {
+            Output::Txn(output) => output,
+            other => return Err(mismatched(&other)),
+        }
+    };
+    Ok(encode::frame(&encode::Txn { header: rpc.shared.header(output.revision), output: &output }))
+}
+
+/// A transaction that only reads goes past the log; one without a single linearizable range also past the barrier.
+async fn read_txn(rpc: &Arc<Rpc>, request: TxnRequest) -> Result<apply::TxnOutput, Failure> {
+    if !check::serializable(&request) {
+        rpc.barrier().await?;
+    }
+    let view = rpc.shared.reader.read();
+    // Any of its ranges may be large, and it is rare enough not to tell.
+    Ok(blocking(move || apply::evaluate(&view, &request)).await???)
+}
+
+pub(super) async fn compact(rpc: &Arc<Rpc>, raw: Bytes) -> Framed {
+    let request: CompactionRequest = decode(&raw)?;
+    match rpc.shared.proposals.propose(Command::compaction(&request)).await {
+        Ok(Output::Compaction { revision, running }) => {
+            if request.physical {
+                rpc.shared.compactions.finished(running.revision()).await;
+            }
+            let header = Some(rpc.shared.header(revision));
+            Ok(frame::message(&CompactionResponse { header }))
+        }
+        Ok(other) => Err(mismatched(&other)),
+        Err(refusal) => {
+            if request.physical && refusal == status::COMPACTED {
+                rpc.shared.compactions.idle().await;
+            }
+            Err(refusal.into())
+        }
+    }
+}
+
+/// Refuses what does not fit into the quota, and calls for the alarm.
+pub(super) fn admit(rpc: &Rpc, cost: u64) -> Result<(), Status> {
+    if rpc.shared.quota.has_room(cost) {
+        return Ok(());
+    }
+    rpc.shared.quota.raise();
+    Err(status::NO_SPACE)
+}
+
+/// The apply answers each command in kind; anything else is our bug.
+pub(super) fn mismatched(output: &Output) -> Failure {
+    Failure::internal(format!("the apply answered another command: {output:?}"))
+}

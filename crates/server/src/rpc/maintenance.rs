@@ -1,0 +1,102 @@
+//! Maintenance: Status, Alarm, Defragment, Hash, HashKV.
+
+use std::sync::Arc;
+
+use api::etcdserverpb::{
+    AlarmRequest, AlarmResponse, AlarmType, DefragmentResponse, DowngradeInfo, HashKvRequest, HashKvResponse,
+    HashResponse, StatusResponse,
+};
+use api::status;
+use backend::{Backend, Table};
+use bytes::Bytes;
+
+use super::{Failure, Framed, Rpc, blocking, decode, frame, kv};
+use crate::apply::Output;
+use crate::config::QUOTA_BYTES_DEFAULT;
+use crate::flags::ETCD_VERSION;
+use crate::proposal::Command;
+
+pub(super) fn status(rpc: &Rpc) -> Framed {
+    let shared = &rpc.shared;
+    let raft = rpc.node.status();
+    let size = rpc.backend.size().map_err(|error| Failure::unknown(error.to_string()))?;
+    let live = shared.reader.live_bytes();
+    let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+    let mut errors = Vec::new();
+    if raft.leader.is_none() {
+        errors.push(status::NO_LEADER.text().to_owned());
+    }
+    for alarm in shared.alarms.list(AlarmType::None) {
+        errors.push(format!("memberID:{} alarm:{}", alarm.member_id, alarm.alarm().as_str_name()));
+    }
+    Ok(frame::message(&StatusResponse {
+        header: Some(shared.header_now()),
+        version: ETCD_VERSION.to_owned(),
+        // Clients divide by the size; an empty store has one, too.
+        db_size: signed(size.total_bytes.max(live).max(1)),
+        leader: raft.leader.unwrap_or(0),
+        raft_index: raft.committed.map_or(0, |committed| committed.index),
+        raft_term: shared.applied.term(),
+        raft_applied_index: shared.applied.index(),
+        errors,
+        db_size_in_use: signed(live.max(1)),
+        is_learner: false,
+        storage_version: shared.members.version().unwrap_or_default(),
+        db_size_quota: signed(shared.quota.limit().unwrap_or(QUOTA_BYTES_DEFAULT)),
+        downgrade_info: Some(DowngradeInfo::default()),
+    }))
+}
+
+pub(super) async fn alarm(rpc: &Arc<Rpc>, raw: &Bytes) -> Framed {
+    let request: AlarmRequest = decode(raw)?;
+    match rpc.shared.proposals.propose(Command::alarm(&request)).await? {
+        Output::Alarms { revision, alarms } => {
+            let header = Some(rpc.shared.header(revision));
+            Ok(frame::message(&AlarmResponse { header, alarms }))
+        }
+        other => Err(kv::mismatched(&other)),
+    }
+}
+
+/// Rewrites the tables without what is dead. Requests go on meanwhile; nothing stands still as it does in etcd.
+pub(super) async fn defragment(rpc: &Arc<Rpc>) -> Framed {
+    let backend = Arc::clone(&rpc.backend);
+    blocking(move || Table::ALL.iter().try_for_each(|table| backend.compact(*table)))
+        .await?
+        .map_err(|error| Failure::unknown(error.to_string()))?;
+    tracing::info!("finished defragmenting");
+    Ok(frame::message(&DefragmentResponse { header: None }))
+}
+
+/// CRC-32C over every record of every table but the position in the log.
+pub(super) async fn hash(rpc: &Arc<Rpc>) -> Framed {
+    let backend = Arc::clone(&rpc.backend);
+    let hash = blocking(move || hash_tables(&*backend)).await?;
+    let hash = hash.map_err(|error| Failure::unknown(error.to_string()))?;
+    Ok(frame::message(&HashResponse { header: Some(rpc.shared.header_now()), hash }))
+}
+
+fn hash_tables(backend: &dyn Backend) -> backend::Result<u32> {
+    let view = backend.read()?;
+    let mut hash = 0;
+    for table in Table::ALL.iter().filter(|table| **table != Table::Meta) {
+        hash = crc32c::crc32c_append(hash, table.name().as_bytes());
+        let mut records = view.scan(*table, &[], None)?;
+        while let Some((key, value)) = records.next()? {
+            hash = crc32c::crc32c_append(crc32c::crc32c_append(hash, key), value);
+        }
+    }
+    Ok(hash)
+}
+
+pub(super) async fn hash_kv(rpc: &Arc<Rpc>, raw: &Bytes) -> Framed {
+    let request: HashKvRequest = decode(raw)?;
+    let reader = rpc.shared.reader.clone();
+    let found = blocking(move || reader.hash_kv(request.revision)).await??;
+    Ok(frame::message(&HashKvResponse {
+        header: Some(rpc.shared.header_now()),
+        hash: found.hash,
+        compact_revision: found.compact_revision,
+        hash_revision: found.hash_revision,
+    }))
+}

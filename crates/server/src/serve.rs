@@ -1,0 +1,105 @@
+//! Sockets: one port for gRPC and HTTP.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::rpc::{PollFirst, Rpc, is_grpc};
+
+/// How long open calls may go on after the member has been told to stop.
+const GRACE: Duration = Duration::from_millis(500);
+/// How long a client may take to send the head of a plain HTTP request.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Receive windows of a stream and of a connection. A connection's window also decides how many small frames h2 lets a client
+/// pipeline before it takes it for an attacker.
+const STREAM_WINDOW: u32 = 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
+
+/// Binds an address; port 0 takes a free one.
+pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(Error::io(format!("listen tcp {address}: bind")))
+}
+
+fn builder(config: &Config) -> auto::Builder<PollFirst> {
+    let mut builder = auto::Builder::new(PollFirst);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    let interval = config.grpc_keepalive_interval;
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_concurrent_streams(config.max_concurrent_streams)
+        .keep_alive_interval((!interval.is_zero()).then_some(interval))
+        .keep_alive_timeout(config.grpc_keepalive_timeout);
+    builder
+}
+
+/// Serves clients until `stopping` says so; then lets open calls end, for a moment.
+pub(crate) async fn clients(
+    listener: TcpListener,
+    rpc: Arc<Rpc>,
+    config: Arc<Config>,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let builder = Arc::new(builder(&config));
+    let graceful = GracefulShutdown::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stopping.wait_for(|stop| *stop) => break,
+        };
+        match accepted {
+            Ok((socket, _)) => connection(socket, &builder, &rpc, &graceful),
+            // Out of file descriptors, or a client that left: neither is a reason to stop serving.
+            Err(error) => {
+                tracing::warn!(%error, "accepting a client failed");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+    }
+    drop(listener);
+    drop(tokio::time::timeout(GRACE, graceful.shutdown()).await);
+}
+
+fn connection(
+    socket: TcpStream,
+    builder: &Arc<auto::Builder<PollFirst>>,
+    rpc: &Arc<Rpc>,
+    graceful: &GracefulShutdown,
+) {
+    if let Err(error) = socket.set_nodelay(true) {
+        tracing::debug!(%error, "a client left at once");
+        return;
+    }
+    let rpc = Arc::clone(rpc);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let rpc = Arc::clone(&rpc);
+        async move {
+            Ok::<_, Infallible>(if is_grpc(&request) {
+                rpc.serve(request).await
+            } else {
+                crate::http::serve(rpc, request).await
+            })
+        }
+    });
+    let connection = builder.serve_connection(TokioIo::new(socket), service).into_owned();
+    let connection = graceful.watch(connection);
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "a connection ended");
+        }
+    });
+}

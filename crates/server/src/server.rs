@@ -1,0 +1,468 @@
+//! A member: its parts built, its tasks started, and all of it stopped again.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use api::LeaseId;
+use api::etcdserverpb::alarm_request::AlarmAction;
+use api::etcdserverpb::{AlarmRequest, AlarmType, Member};
+use api::internal::{ClusterVersionSet, MemberPublish};
+use backend::{Backend, DiskBackend};
+use lease::Lessor;
+use mvcc::Store;
+use raftlog::Node;
+use tokio::sync::{mpsc, watch};
+
+use crate::apply::{Alarms, AppliedMeta, Applier, Members, Quota};
+use crate::bootstrap::{self, DataDir, Identity};
+use crate::clock::Clock;
+use crate::compactor::{self, Worker};
+use crate::config::{Config, Url};
+use crate::error::{Error, Result};
+use crate::flags::ETCD_VERSION;
+use crate::leases;
+use crate::member::{AppliedPosition, Shared};
+use crate::proposal::{Command, Proposals};
+use crate::rpc::{Limits, Rpc};
+use crate::serve;
+use crate::watches::Watches;
+
+/// How often waiting requests are looked at for being too late.
+const EXPIRE_INTERVAL: Duration = Duration::from_millis(500);
+/// What a request may exceed the limit by on the wire, as in etcd: the limit counts the request as replicated.
+const RECEIVE_OVERHEAD_BYTES: usize = 512 * 1024;
+
+/// A running member.
+#[derive(Debug)]
+pub struct Server {
+    addresses: Vec<SocketAddr>,
+    node: Node,
+    watches: Watches,
+    proposals: Arc<Proposals>,
+    stopping: watch::Sender<bool>,
+    serving: Vec<tokio::task::JoinHandle<()>>,
+    background: tokio::task::JoinSet<()>,
+    threads: Threads,
+    /// What stopped one of the threads, if that happens.
+    failures: mpsc::UnboundedReceiver<Error>,
+}
+
+/// Threads that do nothing but their one thing.
+#[derive(Debug)]
+struct Threads {
+    stopping: Arc<AtomicBool>,
+    handles: Vec<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Starts a member and returns when it serves clients.
+    ///
+    /// # Errors
+    /// The configuration, the data directory or an address cannot be used. Nothing is left running then.
+    pub async fn start(config: Config) -> Result<Self> {
+        config.check()?;
+        let config = Arc::new(config);
+        let listeners = bind(&config).await?;
+        let data_dir = DataDir::open(&config.data_dir)?;
+        let identity = identity(&config, &data_dir)?;
+        let parts = Parts::open(&config, &data_dir, identity)?;
+        parts.start(config, data_dir, listeners).await
+    }
+
+    /// Where clients are served, one address for each URL to listen on.
+    #[must_use]
+    pub fn client_addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Resolves when the member cannot go on; it must be [shut down](Self::shutdown) then.
+    pub async fn failed(&mut self) -> Error {
+        tokio::select! {
+            error = self.node.failed() => Error::Log(error),
+            Some(error) = self.failures.recv() => error,
+        }
+    }
+
+    /// Stops: calls under way get a moment, everything is flushed, and the data directory can be opened again at once.
+    ///
+    /// # Errors
+    /// What could not be flushed, or what had stopped the member before.
+    pub async fn shutdown(mut self) -> Result<()> {
+        self.stopping.send_replace(true);
+        self.watches.stop();
+        for task in self.serving.drain(..) {
+            drop(task.await);
+        }
+        self.proposals.stop();
+        self.background.shutdown().await;
+        let stopped = self.node.shutdown().await;
+        self.threads.stopping.store(true, Ordering::Relaxed);
+        // The threads hold parts of the store; they must be gone before somebody else opens it.
+        let threads = std::mem::take(&mut self.threads.handles);
+        drop(self.node);
+        drop(self.proposals);
+        let joined = tokio::task::spawn_blocking(move || {
+            for thread in threads {
+                drop(thread.join());
+            }
+        });
+        drop(joined.await);
+        Ok(stopped?)
+    }
+
+    /// Runs a member as a program does: until a signal asks it to stop, or something does that it cannot survive.
+    #[must_use]
+    pub fn run(config: Config) -> ExitCode {
+        let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                tracing::error!(%error, "cannot start threads");
+                return ExitCode::FAILURE;
+            }
+        };
+        let outcome = runtime.block_on(Self::run_until_signal(config));
+        runtime.shutdown_timeout(Duration::from_secs(1));
+        outcome
+    }
+
+    async fn run_until_signal(config: Config) -> ExitCode {
+        use tokio::signal::unix::{SignalKind, signal};
+        let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+        let (Ok(mut interrupt), Ok(mut terminate)) = signals else {
+            tracing::error!("cannot listen for signals");
+            return ExitCode::FAILURE;
+        };
+        let mut server = match Self::start(config).await {
+            Ok(server) => server,
+            Err(error) => {
+                tracing::error!(error = error.to_string(), "discovery failed");
+                return ExitCode::FAILURE;
+            }
+        };
+        notify_systemd();
+        let (failure, signal) = tokio::select! {
+            _ = interrupt.recv() => (None, "interrupt"),
+            _ = terminate.recv() => (None, "terminated"),
+            error = server.failed() => (Some(error), ""),
+        };
+        if let Some(error) = &failure {
+            tracing::error!(error = error.to_string(), "the member cannot go on");
+        } else {
+            tracing::info!(signal, "received signal; shutting down");
+        }
+        let stopped = server.shutdown().await;
+        match (failure, stopped) {
+            (None, Ok(())) => ended_by(signal),
+            (None, Err(error)) => {
+                tracing::error!(error = error.to_string(), "stopping failed");
+                ExitCode::FAILURE
+            }
+            (Some(_), _) => ExitCode::FAILURE,
+        }
+    }
+}
+
+/// Ends the process as the signal would have, so that whoever waits for it sees why, as with etcd. An init process cannot be
+/// ended so; it exits.
+fn ended_by(signal: &str) -> ExitCode {
+    let signal =
+        if signal == "interrupt" { signal_hook::consts::SIGINT } else { signal_hook::consts::SIGTERM };
+    if std::process::id() != 1
+        && let Err(error) = signal_hook::low_level::emulate_default_handler(signal)
+    {
+        tracing::warn!(%error, "exiting instead of ending by the signal");
+    }
+    ExitCode::SUCCESS
+}
+
+fn notify_systemd() {
+    tracing::info!("notifying init daemon");
+    match sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+        Ok(()) => tracing::info!("successfully notified init daemon"),
+        Err(error) => tracing::error!(%error, "failed to notify systemd for readiness"),
+    }
+}
+
+async fn bind(config: &Config) -> Result<Vec<tokio::net::TcpListener>> {
+    let mut listeners = Vec::new();
+    for url in &config.listen_client_urls {
+        listeners.push(serve::bind(Url::parse(url)?.address()?).await?);
+    }
+    Ok(listeners)
+}
+
+/// The identity on disk; for a new member the one its flags give it.
+fn identity(config: &Config, data_dir: &DataDir) -> Result<Identity> {
+    if let Some(identity) = data_dir.identity()? {
+        return Ok(identity);
+    }
+    let identity = bootstrap::identity(config)?;
+    data_dir.remember(identity)?;
+    Ok(identity)
+}
+
+/// What a member is made of, before it runs.
+struct Parts {
+    backend: Arc<dyn Backend>,
+    store: Store,
+    meta: AppliedMeta,
+    shared: Arc<Shared>,
+    compactor: Worker,
+}
+
+impl Parts {
+    fn open(config: &Config, data_dir: &DataDir, identity: Identity) -> Result<Self> {
+        let options = backend::Options { cache_bytes: config.cache_bytes, ..backend::Options::default() };
+        let backend: Arc<dyn Backend> = Arc::new(DiskBackend::open(&data_dir.state, options)?);
+        let store = Store::open(Arc::clone(&backend))?;
+        let meta = AppliedMeta::open(&*backend)?;
+        let clock = Clock::start();
+        let lessor = Lessor::open(
+            &*backend,
+            lease::Options {
+                min_ttl: Duration::from_secs(config.min_lease_ttl().unsigned_abs()),
+                revoke_retry: config.request_timeout(),
+                ..lease::Options::default()
+            },
+        )?;
+        let mut attached = Vec::new();
+        store.for_each_leased(|key: &[u8], lease: LeaseId| attached.push((lease, key.to_vec())))?;
+        lessor.attach_many(attached)?;
+        let (compactions, compactor) =
+            compactor::channel(config.compaction_batch_limit, config.compaction_sleep_interval);
+        if let Some(interrupted) = store.interrupted_compaction() {
+            compactions.start(interrupted);
+        }
+        let reader = store.reader();
+        let proposals = Arc::new(Proposals::new(
+            identity.member_id.get(),
+            clock,
+            config.max_request_bytes,
+            config.request_timeout(),
+        ));
+        let shared = Arc::new(Shared {
+            member_id: identity.member_id,
+            cluster_id: identity.cluster_id,
+            clock,
+            lessor,
+            alarms: Alarms::open(&*backend)?,
+            members: Members::open(&*backend)?,
+            quota: Quota::new(config.quota_backend_bytes, reader.clone()),
+            proposals,
+            watches: Watches::new(),
+            compactions,
+            applied: AppliedPosition::new(&meta),
+            reader,
+        });
+        Ok(Self { backend, store, meta, shared, compactor })
+    }
+
+    async fn start(
+        self,
+        config: Arc<Config>,
+        data_dir: DataDir,
+        listeners: Vec<tokio::net::TcpListener>,
+    ) -> Result<Server> {
+        let Self { backend, store, meta, shared, compactor } = self;
+        announce(&config, &data_dir, &shared);
+        let (failed, failures) = mpsc::unbounded_channel();
+        // The hub stands where the store stands now; whatever the log replays is published to it.
+        let hub = hub(&config, &shared);
+        let applier = Applier::new(store, Arc::clone(&backend), meta, Arc::clone(&shared));
+        let node = Node::open(log_config(&config, &data_dir, &shared), applier).await?;
+        shared.proposals.connect(node.clone());
+        let threads = threads(&config, &shared, hub, compactor, &failed)?;
+        let (stopping, stop) = watch::channel(false);
+        let mut server = Server {
+            addresses: Vec::new(),
+            node: node.clone(),
+            watches: shared.watches.clone(),
+            proposals: Arc::clone(&shared.proposals),
+            stopping,
+            serving: Vec::new(),
+            background: tokio::task::JoinSet::new(),
+            threads,
+            failures,
+        };
+        background(&mut server.background, &config, &shared, &node);
+        if let Err(error) = publish(&config, &shared, &node).await {
+            drop(server.shutdown().await);
+            return Err(error);
+        }
+        tracing::info!("ready to serve client requests");
+        let rpc = Arc::new(Rpc { shared, node, backend, limits: limits(&config) });
+        for listener in listeners {
+            let address = listener.local_addr().map_err(Error::io("read the address of a listener"))?;
+            tracing::info!(
+                traffic = "grpc+http",
+                address = address.to_string(),
+                "serving client traffic insecurely; this is strongly discouraged!"
+            );
+            server.addresses.push(address);
+            let serving = serve::clients(listener, Arc::clone(&rpc), Arc::clone(&config), stop.clone());
+            server.serving.push(tokio::spawn(serving));
+        }
+        Ok(server)
+    }
+}
+
+fn announce(config: &Config, data_dir: &DataDir, shared: &Shared) {
+    let (local, cluster) = (shared.member_id.to_string(), shared.cluster_id.to_string());
+    if data_dir.initialized {
+        tracing::info!(data_dir = %config.data_dir.display(), "server has already been initialized");
+        tracing::info!(
+            local_member_id = local,
+            cluster_id = cluster,
+            current_rev = shared.reader.revision(),
+            "restarting local member"
+        );
+    } else {
+        tracing::info!(data_dir = %config.data_dir.display(), "Initialize and start etcd server");
+        tracing::info!(local_member_id = local, cluster_id = cluster, "starting local member");
+    }
+}
+
+fn log_config(config: &Config, data_dir: &DataDir, shared: &Shared) -> raftlog::Config {
+    let mut log = raftlog::Config::new(shared.member_id.get(), shared.cluster_id.get(), &data_dir.member);
+    let member = raftlog::Member { peer_urls: config.initial_advertise_peer_urls.clone() };
+    log.bootstrap = [(shared.member_id.get(), member)].into();
+    log.heartbeat = config.heartbeat_interval;
+    log.election_timeout = config.election_timeout;
+    log.snapshot_entries = config.snapshot_count;
+    log
+}
+
+fn limits(config: &Config) -> Limits {
+    Limits {
+        receive_bytes: config.max_request_bytes + RECEIVE_OVERHEAD_BYTES,
+        request_bytes: config.max_request_bytes,
+        txn_ops: config.max_txn_ops,
+        request_timeout: config.request_timeout(),
+    }
+}
+
+fn hub(config: &Config, shared: &Shared) -> ::watch::Hub {
+    let identity = ::watch::Identity { cluster_id: shared.cluster_id, member_id: shared.member_id };
+    let mut options = ::watch::Options::new(identity);
+    options.fragment_bytes = config.max_request_bytes + RECEIVE_OVERHEAD_BYTES;
+    ::watch::Hub::new(shared.reader.clone(), options)
+}
+
+/// Starts the threads of the watch hub and of the compactor.
+fn threads(
+    config: &Config,
+    shared: &Arc<Shared>,
+    hub: ::watch::Hub,
+    compactor: Worker,
+    failed: &mpsc::UnboundedSender<Error>,
+) -> Result<Threads> {
+    let stopping = Arc::new(AtomicBool::new(false));
+    let (watches, clock) = (shared.watches.clone(), shared.clock);
+    let interval = config.watch_progress_notify_interval;
+    let failures = failed.clone();
+    let hub = spawn("watch-hub", move || {
+        if let Err(error) = watches.run(hub, clock, interval) {
+            // Nobody listens any more only when the member stops anyway.
+            drop(failures.send(error.into()));
+        }
+    })?;
+    let (stop, failures) = (Arc::clone(&stopping), failed.clone());
+    let compactor = spawn("compactor", move || {
+        if let Err(error) = compactor.run(&|| stop.load(Ordering::Relaxed)) {
+            drop(failures.send(error.into()));
+        }
+    })?;
+    Ok(Threads { stopping, handles: vec![hub, compactor] })
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(run)
+        .map_err(Error::io(format!("start thread {name}")))
+}
+
+/// Starts what goes on beside the requests.
+fn background(tasks: &mut tokio::task::JoinSet<()>, config: &Config, shared: &Arc<Shared>, node: &Node) {
+    tasks.spawn(leases::follow_leadership(Arc::clone(shared), node.clone(), config.election_timeout));
+    tasks.spawn(leases::expire(Arc::clone(shared)));
+    tasks.spawn(raise_no_space(Arc::clone(shared)));
+    let proposals = Arc::clone(&shared.proposals);
+    tasks.spawn(async move {
+        loop {
+            tokio::time::sleep(EXPIRE_INTERVAL).await;
+            proposals.expire();
+        }
+    });
+}
+
+/// Proposes the alarm whenever the quota calls for it.
+async fn raise_no_space(shared: Arc<Shared>) {
+    loop {
+        shared.quota.called().await;
+        if !shared.alarms.is_raised(AlarmType::Nospace) {
+            tracing::warn!("quota exceeded; raising alarm");
+            let request = AlarmRequest {
+                action: AlarmAction::Activate.into(),
+                member_id: shared.member_id.get(),
+                alarm: AlarmType::Nospace.into(),
+            };
+            // If this fails, the next request over the quota calls again.
+            drop(shared.proposals.propose(Command::alarm(&request)).await);
+        }
+        shared.quota.answered();
+    }
+}
+
+/// Waits until this member leads, then tells the cluster who it is and decides the cluster's version.
+async fn publish(config: &Config, shared: &Arc<Shared>, node: &Node) -> Result<()> {
+    let mut leadership = node.leadership();
+    tokio::select! {
+        led = leadership.wait_for(|leadership| leadership.leader.is_some()) => {
+            if led.is_err() {
+                return Err(node.failed().await.into());
+            }
+        }
+        error = node.failed() => return Err(error.into()),
+    }
+    let member = Member {
+        id: shared.member_id.get(),
+        name: config.name.clone(),
+        peer_ur_ls: config.initial_advertise_peer_urls.clone(),
+        client_ur_ls: config.advertise_client_urls.clone(),
+        is_learner: false,
+    };
+    let known = shared.members.get(member.id);
+    // The peer URLs are those of the first start; afterwards only a membership change alters them.
+    let peer_ur_ls =
+        known.as_ref().map_or_else(|| member.peer_ur_ls.clone(), |known| known.peer_ur_ls.clone());
+    let member = Member { peer_ur_ls, ..member };
+    if known.as_ref() != Some(&member) {
+        propose(shared, Command::member_publish(&MemberPublish { member: Some(member) })).await?;
+        tracing::info!("published local member to cluster through raft");
+    }
+    let version = cluster_version();
+    if shared.members.version().as_ref() != Some(&version) {
+        propose(shared, Command::cluster_version_set(&ClusterVersionSet { version: version.clone() }))
+            .await?;
+        tracing::info!(cluster_version = version, "set initial cluster version");
+    }
+    Ok(())
+}
+
+async fn propose(shared: &Arc<Shared>, command: Command) -> Result<()> {
+    match shared.proposals.propose(command).await {
+        Ok(_) => Ok(()),
+        Err(status) => Err(Error::DataDir(format!("publishing this member failed: {status}"))),
+    }
+}
+
+/// `major.minor.0` of the etcd whose behaviour this is.
+fn cluster_version() -> String {
+    let minor = ETCD_VERSION.rsplit_once('.').map_or(ETCD_VERSION, |(minor, _)| minor);
+    format!("{minor}.0")
+}

@@ -1,0 +1,346 @@
+//! The watch hub's thread, and the streams that talk to it.
+//!
+//! The hub does one thing at a time, on a thread of its own: it is told of commits and of what clients ask, and writes answers
+//! into the streams' outboxes. The Applier only leaves a commit at the door, so watchers, however many, cost a writer nothing.
+//!
+//! An outbox is one buffer of framed answers. The hub appends; the connection takes all of it at once, so that many answers
+//! travel in one piece. When it is full the hub stops and keeps a position instead of events: a client that does not read
+//! costs the size of its outbox and no more.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use api::etcdserverpb::WatchCreateRequest;
+use bytes::{Bytes, BytesMut};
+use mvcc::Commit;
+use watch::{Hub, Outbox, StreamId};
+
+use crate::clock::Clock;
+use crate::rpc::push_frame;
+
+/// An outbox takes events until it holds this many bytes.
+const OUTBOX_BYTES: usize = 1024 * 1024;
+/// Without any stream the hub is told of commits when so many have gathered, instead of being woken for each.
+const IDLE_COMMITS: usize = 64;
+/// Stretches of history read between two looks at what has come in.
+const SYNC_STRETCHES: usize = 4;
+
+/// What the hub is told.
+enum Message {
+    Commit(Commit, u64),
+    Open(u64, Arc<StreamOutbox>),
+    Create(u64, WatchCreateRequest),
+    Cancel(u64, i64),
+    Progress(u64),
+    Close(u64),
+    /// A full outbox has been emptied.
+    Room,
+}
+
+/// The door of the hub's thread.
+#[derive(Clone, Debug)]
+pub(crate) struct Watches {
+    door: Arc<Door>,
+}
+
+#[derive(Debug)]
+struct Door {
+    /// Guards what waits for the hub; held to put something there or to take all of it.
+    inbox: Mutex<Inbox>,
+    wake: Condvar,
+    streams: AtomicUsize,
+    next_stream: AtomicU64,
+}
+
+#[derive(Default)]
+struct Inbox {
+    messages: VecDeque<Message>,
+    stopped: bool,
+}
+
+impl std::fmt::Debug for Inbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inbox").field("messages", &self.messages.len()).finish_non_exhaustive()
+    }
+}
+
+impl Door {
+    fn inbox(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn send(&self, message: Message) {
+        self.inbox().messages.push_back(message);
+        self.wake.notify_one();
+    }
+}
+
+impl Watches {
+    pub(crate) fn new() -> Self {
+        let (inbox, wake) = (Mutex::default(), Condvar::new());
+        Self {
+            door: Arc::new(Door {
+                inbox,
+                wake,
+                streams: AtomicUsize::new(0),
+                next_stream: AtomicU64::new(1),
+            }),
+        }
+    }
+
+    /// Tells of a commit that has just been published to readers.
+    pub(crate) fn publish(&self, commit: Commit, raft_term: u64) {
+        let mut inbox = self.door.inbox();
+        inbox.messages.push_back(Message::Commit(commit, raft_term));
+        let waiting = inbox.messages.len();
+        drop(inbox);
+        if self.streams() > 0 || waiting >= IDLE_COMMITS {
+            self.door.wake.notify_one();
+        }
+    }
+
+    /// Opens a stream; dropping it closes it.
+    pub(crate) fn open(&self) -> Stream {
+        let id = self.door.next_stream.fetch_add(1, Ordering::Relaxed);
+        let outbox = Arc::new(StreamOutbox::default());
+        self.door.streams.fetch_add(1, Ordering::Relaxed);
+        self.door.send(Message::Open(id, Arc::clone(&outbox)));
+        Stream { id, outbox, door: Arc::clone(&self.door) }
+    }
+
+    /// How many streams are open.
+    pub(crate) fn streams(&self) -> usize {
+        self.door.streams.load(Ordering::Relaxed)
+    }
+
+    /// Ends the thread, and with it every stream.
+    pub(crate) fn stop(&self) {
+        self.door.inbox().stopped = true;
+        self.door.wake.notify_all();
+    }
+
+    /// Runs the hub until [`stop`](Self::stop).
+    ///
+    /// # Errors
+    /// History could not be read; the member must not go on, because watchers would miss events.
+    pub(crate) fn run(&self, hub: Hub, clock: Clock, progress_interval: Duration) -> watch::Result<()> {
+        let mut thread = Thread { hub, streams: HashMap::new(), clock, progress_interval };
+        let outcome = thread.serve(&self.door);
+        for open in thread.streams.into_values() {
+            open.outbox.end();
+        }
+        outcome
+    }
+}
+
+/// What the thread keeps.
+struct Thread {
+    hub: Hub,
+    streams: HashMap<u64, Open>,
+    clock: Clock,
+    progress_interval: Duration,
+}
+
+struct Open {
+    id: StreamId,
+    outbox: Arc<StreamOutbox>,
+    /// Set once a watcher asked to hear how far it is.
+    next_progress: Option<Duration>,
+    /// The interval of this stream: the configured one and up to a tenth more, so that streams do not all speak at once.
+    progress_interval: Duration,
+}
+
+impl Thread {
+    fn serve(&mut self, door: &Door) -> watch::Result<()> {
+        let mut more = false;
+        loop {
+            let Some(messages) = self.wait(door, more) else { return Ok(()) };
+            for message in messages {
+                self.take(message)?;
+            }
+            self.tick();
+            more = self.hub.sync(SYNC_STRETCHES)?;
+        }
+    }
+
+    /// What has come in, after waiting for it or for the next tick; `None` to stop.
+    fn wait(&self, door: &Door, busy: bool) -> Option<VecDeque<Message>> {
+        let mut inbox = door.inbox();
+        let idle = |inbox: &Inbox, streams: usize| {
+            inbox.messages.is_empty() || (streams == 0 && inbox.messages.len() < IDLE_COMMITS)
+        };
+        let due = self.streams.values().filter_map(|open| open.next_progress).min();
+        while !busy && !inbox.stopped && idle(&inbox, door.streams.load(Ordering::Relaxed)) {
+            match due {
+                None => inbox = door.wake.wait(inbox).unwrap_or_else(PoisonError::into_inner),
+                Some(due) => {
+                    let now = self.clock.now();
+                    if due <= now {
+                        break;
+                    }
+                    inbox =
+                        door.wake.wait_timeout(inbox, due - now).unwrap_or_else(PoisonError::into_inner).0;
+                }
+            }
+        }
+        (!inbox.stopped).then(|| std::mem::take(&mut inbox.messages))
+    }
+
+    fn take(&mut self, message: Message) -> watch::Result<()> {
+        match message {
+            Message::Commit(commit, raft_term) => return self.hub.publish(&commit, raft_term),
+            Message::Open(id, outbox) => {
+                let tenths = 1000 + u32::try_from(id * 37 % 100).expect("below a hundred");
+                let open = Open {
+                    id: self.hub.open(Arc::clone(&outbox) as Arc<dyn Outbox>),
+                    outbox,
+                    next_progress: None,
+                    progress_interval: self.progress_interval * tenths / 1000,
+                };
+                self.streams.insert(id, open);
+            }
+            Message::Create(id, request) => {
+                let Some(open) = self.streams.get_mut(&id) else { return Ok(()) };
+                if request.progress_notify && open.next_progress.is_none() {
+                    open.next_progress = Some(self.clock.now() + open.progress_interval);
+                }
+                self.hub.create(open.id, &request);
+            }
+            Message::Cancel(id, watch_id) => {
+                if let Some(open) = self.streams.get(&id) {
+                    self.hub.cancel(open.id, watch_id);
+                }
+            }
+            Message::Progress(id) => {
+                if let Some(open) = self.streams.get(&id) {
+                    self.hub.progress(open.id);
+                }
+            }
+            Message::Close(id) => {
+                if let Some(open) = self.streams.remove(&id) {
+                    self.hub.close(open.id);
+                }
+            }
+            Message::Room => {}
+        }
+        Ok(())
+    }
+
+    fn tick(&mut self) {
+        let now = self.clock.now();
+        let mut due: Vec<&mut Open> =
+            self.streams.values_mut().filter(|open| open.next_progress.is_some_and(|at| at <= now)).collect();
+        due.sort_by_key(|open| open.id);
+        for open in due {
+            open.next_progress = Some(now + open.progress_interval);
+            self.hub.tick_progress(open.id);
+        }
+    }
+}
+
+/// Answers on their way to one client.
+#[derive(Debug, Default)]
+struct StreamOutbox {
+    /// Guards the bytes and who waits for them; held to append or to take.
+    buffer: Mutex<Buffer>,
+    /// The hub was refused since the buffer was last taken.
+    starved: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Buffer {
+    frames: BytesMut,
+    waker: Option<Waker>,
+    ended: bool,
+}
+
+impl StreamOutbox {
+    fn buffer(&self) -> MutexGuard<'_, Buffer> {
+        self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end(&self) {
+        let mut buffer = self.buffer();
+        buffer.ended = true;
+        if let Some(waker) = buffer.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+impl Outbox for StreamOutbox {
+    fn push(&self, response: &[&[u8]]) {
+        push_frame(&mut self.buffer().frames, response);
+    }
+
+    fn has_room(&self) -> bool {
+        if self.buffer().frames.len() < OUTBOX_BYTES {
+            return true;
+        }
+        self.starved.store(true, Ordering::Release);
+        // The buffer may have been taken just before the note was left.
+        self.buffer().frames.len() < OUTBOX_BYTES
+    }
+
+    fn flush(&self) {
+        let waker = self.buffer().waker.take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// One client's stream, as its connection sees it.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    id: u64,
+    outbox: Arc<StreamOutbox>,
+    door: Arc<Door>,
+}
+
+impl Stream {
+    pub(crate) fn create(&self, request: WatchCreateRequest) {
+        self.door.send(Message::Create(self.id, request));
+    }
+
+    pub(crate) fn cancel(&self, watch_id: i64) {
+        self.door.send(Message::Cancel(self.id, watch_id));
+    }
+
+    pub(crate) fn progress(&self) {
+        self.door.send(Message::Progress(self.id));
+    }
+
+    /// Whether further requests are welcome: their replies must fit.
+    pub(crate) fn has_room(&self) -> bool {
+        self.outbox.buffer().frames.len() < OUTBOX_BYTES
+    }
+
+    /// Everything that waits to be sent; `None` when the hub has ended.
+    pub(crate) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let mut buffer = self.outbox.buffer();
+        if buffer.frames.is_empty() {
+            if buffer.ended {
+                return Poll::Ready(None);
+            }
+            buffer.waker = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        let frames = buffer.frames.split().freeze();
+        drop(buffer);
+        if self.outbox.starved.swap(false, Ordering::AcqRel) {
+            self.door.send(Message::Room);
+        }
+        Poll::Ready(Some(frames))
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.door.send(Message::Close(self.id));
+        self.door.streams.fetch_sub(1, Ordering::Relaxed);
+    }
+}

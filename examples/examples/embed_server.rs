@@ -2,7 +2,7 @@
 //!
 //! `cargo run --example embed_server`
 
-use client::Client;
+use client::{Client, ConnectOptions};
 use server::{Config, Server};
 
 #[tokio::main]
@@ -16,7 +16,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let member = Server::start(config).await?;
     let endpoint = format!("http://{}", member.client_addresses()[0]);
 
-    let client = Client::connect([endpoint]).await?;
+    let client = Client::connect(ConnectOptions::new([endpoint])).await?;
     client.put("greeting", "hello").await?;
     let found = client.get("greeting").await?;
     println!("{}", found.kvs[0].value.escape_ascii());

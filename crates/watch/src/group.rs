@@ -2,7 +2,7 @@
 //! together once per group; what then remains to be done per watcher is one look at its [`Member`] and one push.
 //!
 //! Within a group, members of the same stream stand together: a stream's outbox is then filled while it is in the processor's
-//! nearest cache. Measured with 10,000 watchers of 100 streams, that is 45 ns a delivery instead of 126.
+//! nearest cache. Measured with 10,000 watchers of 100 streams, that takes a third of the time of a random order.
 
 use std::collections::HashMap;
 

@@ -14,11 +14,15 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::{Target, eventually, ports, programs, real_etcd};
 
+const DEFAULT_PEER_URL: &str = "http://localhost:2380";
+
 /// What a member is started with beyond its addresses and its data.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
-    /// More flags, such as `--quota-backend-bytes`.
-    pub flags: Vec<String>,
+    /// `--quota-backend-bytes`, if it is to be set.
+    pub quota_backend_bytes: Option<u32>,
+    /// Whether other members are told etcd's default peer URL, from which the well-known ids follow.
+    pub default_peer_url: bool,
 }
 
 /// A running member. It is killed, and its data removed, when this goes out of scope.
@@ -28,6 +32,7 @@ pub struct Member {
     settings: Settings,
     directory: TempDir,
     client_url: String,
+    listen_peer_url: String,
     peer_url: String,
     process: Option<Child>,
     channel: Channel,
@@ -45,10 +50,21 @@ impl Member {
     /// When it does not come to serve.
     pub async fn start_with(target: Target, settings: Settings) -> Self {
         let client_url = format!("http://127.0.0.1:{}", ports::free());
-        let peer_url = format!("http://127.0.0.1:{}", ports::free());
+        let listen_peer_url = format!("http://127.0.0.1:{}", ports::free());
+        let peer_url =
+            if settings.default_peer_url { DEFAULT_PEER_URL.to_owned() } else { listen_peer_url.clone() };
         let channel = Endpoint::from_shared(client_url.clone()).expect("a well-formed URL").connect_lazy();
         let directory = TempDir::with_prefix("etcd-e2e-").expect("a temporary directory can be made");
-        let mut member = Self { target, settings, directory, client_url, peer_url, process: None, channel };
+        let mut member = Self {
+            target,
+            settings,
+            directory,
+            client_url,
+            listen_peer_url,
+            peer_url,
+            process: None,
+            channel,
+        };
         member.launch().await;
         member
     }
@@ -67,9 +83,18 @@ impl Member {
             .args(["--name", "default", "--data-dir"])
             .arg(self.data_dir())
             .args(["--listen-client-urls", &self.client_url, "--advertise-client-urls", &self.client_url])
-            .args(["--listen-peer-urls", &self.peer_url, "--initial-advertise-peer-urls", &self.peer_url])
+            .args([
+                "--listen-peer-urls",
+                &self.listen_peer_url,
+                "--initial-advertise-peer-urls",
+                &self.peer_url,
+            ])
             .args(["--initial-cluster", &format!("default={}", self.peer_url)])
-            .args(&self.settings.flags)
+            .args(self.settings.quota_backend_bytes.map(|bytes| format!("--quota-backend-bytes={bytes}")))
+            // What concerns the tests does not concern the server.
+            .env_remove("ETCD_REAL")
+            .env_remove("ETCD_RS_BIN")
+            .env_remove("ETCD_RS_SEED")
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a file handle can be copied"))
             .stderr(log)

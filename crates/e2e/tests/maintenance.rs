@@ -217,7 +217,7 @@ each_target! {
 
 /// Beyond the quota a put is answered with an error, and an alarm stops all further ones.
 async fn the_quota_raises_the_alarm(target: Target) {
-    let settings = Settings { flags: vec!["--quota-backend-bytes=1000000".to_owned()] };
+    let settings = Settings { quota_backend_bytes: Some(1_000_000), ..Default::default() };
     let member = Member::start_with(target, settings).await;
     let value = "x".repeat(100_000);
     let mut refusal = None;

@@ -53,7 +53,9 @@ pub(crate) enum Answer<'a> {
     Put(&'a PutResponse),
     Delete(&'a DeleteRangeResponse),
     Txn(&'a TxnResponse),
-    Watch(Watched<'a>),
+    Watch(&'a WatchResponse),
+    /// The server would not create the watch; why is told as an error.
+    WatchRefused,
     LeaseGrant(&'a LeaseGrantResponse),
     LeaseRevoke(&'a LeaseRevokeResponse, i64),
     LeaseTimeToLive(&'a LeaseTimeToLiveResponse, ShowKeys),
@@ -64,13 +66,6 @@ pub(crate) enum Answer<'a> {
     Status(&'a [(String, StatusResponse)]),
     HashKv(&'a [(String, HashKvResponse)]),
     Alarms(&'a AlarmResponse),
-}
-
-/// A response of a watch, and whether the watch was ever created: a refused creation has neither header nor list of events.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Watched<'a> {
-    pub(crate) response: &'a WatchResponse,
-    pub(crate) refused: bool,
 }
 
 /// Whether the keys of a lease were asked for.

@@ -16,7 +16,7 @@ use crate::flags::{self, Flag, Parsed};
 use crate::global::Environment;
 use crate::go::quote;
 use crate::output::{err_line, out};
-use crate::printer::{Answer, Printer, Watched};
+use crate::printer::{Answer, Printer};
 
 pub(super) static COMMAND: Command = Command {
     name: "watch",
@@ -159,7 +159,7 @@ impl Viewer {
         if response.events.is_empty() && revision != 0 {
             say(format!("progress notify: {revision}"))?;
         }
-        self.print(response, false)?;
+        self.print(&Answer::Watch(response))?;
         if !self.command.is_empty() {
             for event in &response.events {
                 self.run_command(revision, event).await?;
@@ -171,13 +171,14 @@ impl Viewer {
     fn show_end(&self, error: &Error) -> Outcome {
         err_line(format!("watch was canceled ({error})"));
         match error {
-            Error::WatchCanceled(response) => self.print(response, response.created),
+            Error::WatchCanceled(response) if response.created => self.print(&Answer::WatchRefused),
+            Error::WatchCanceled(response) => self.print(&Answer::Watch(response)),
             _ => Ok(()),
         }
     }
 
-    fn print(&self, response: &WatchResponse, refused: bool) -> Outcome {
-        Ok(out(self.printer.print(&Answer::Watch(Watched { response, refused }))?)?)
+    fn print(&self, answer: &Answer<'_>) -> Outcome {
+        Ok(out(self.printer.print(answer)?)?)
     }
 
     async fn run_command(&self, revision: i64, event: &Event) -> Outcome {

@@ -43,7 +43,8 @@ impl Fields<'_> {
                 response.prev_kvs.iter().for_each(|kv| self.kv("Prev", kv));
             }
             Answer::Txn(response) => self.txn(response),
-            Answer::Watch(watched) => self.watch(watched.response),
+            Answer::Watch(response) => self.watch(response),
+            Answer::WatchRefused => self.header(None),
             Answer::LeaseGrant(response) => self.lease(response.header.as_ref(), response.id, response.ttl),
             Answer::LeaseKeepAlive(response) => {
                 self.lease(response.header.as_ref(), response.id, response.ttl);

@@ -10,11 +10,11 @@ use api::etcdserverpb::response_op::Response;
 use api::etcdserverpb::{
     AlarmMember, AlarmResponse, DeleteRangeResponse, HashKvResponse, LeaseGrantResponse,
     LeaseKeepAliveResponse, LeaseLeasesResponse, LeaseTimeToLiveResponse, Member, MemberListResponse,
-    PutResponse, RangeResponse, ResponseHeader, ResponseOp, StatusResponse, TxnResponse,
+    PutResponse, RangeResponse, ResponseHeader, ResponseOp, StatusResponse, TxnResponse, WatchResponse,
 };
 use api::mvccpb::{Event, KeyValue};
 
-use super::{Answer, Health, Watched};
+use super::{Answer, Health};
 
 /// One line, with its newline. `hex` matters to members alone.
 pub(super) fn print(answer: &Answer<'_>, hex: bool) -> Vec<u8> {
@@ -23,7 +23,8 @@ pub(super) fn print(answer: &Answer<'_>, hex: bool) -> Vec<u8> {
         Answer::Put(response) => put(response),
         Answer::Delete(response) => delete(response),
         Answer::Txn(response) => txn(response),
-        Answer::Watch(watched) => watch(*watched),
+        Answer::Watch(response) => watch(response),
+        Answer::WatchRefused => watch_refused(),
         Answer::LeaseGrant(response) => lease_grant(response),
         Answer::LeaseKeepAlive(response) => lease_keep_alive(response),
         Answer::LeaseRevoke(response, _) => Object::new().header(response.header.as_ref()).end(),
@@ -216,19 +217,21 @@ fn op(op: &ResponseOp) -> String {
     Object::new().raw("Response", &Object::new().raw(key, &value).end()).end()
 }
 
-fn watch(Watched { response, refused }: Watched<'_>) -> String {
-    let header = response.header.as_ref().filter(|_| !refused);
-    let events = if refused { "null".to_owned() } else { list(&response.events, event) };
-    // A refusal's reason is told as an error and is not in the response that etcdctl prints.
-    let reason = if refused { "" } else { &response.cancel_reason };
+fn watch(response: &WatchResponse) -> String {
     Object::new()
-        .raw("Header", &Object::new().header_fields(header).end())
-        .raw("Events", &events)
+        .raw("Header", &Object::new().header_fields(response.header.as_ref()).end())
+        .raw("Events", &list(&response.events, event))
         .raw("CompactRevision", &response.compact_revision.to_string())
         .raw("Canceled", &response.canceled.to_string())
-        .raw("Created", &(response.created && !refused).to_string())
-        .raw("CancelReason", &string(reason))
+        .raw("Created", &response.created.to_string())
+        .raw("CancelReason", &string(&response.cancel_reason))
         .end()
+}
+
+/// What etcdctl makes up when there is no response to show: here alone the list of events is no list.
+fn watch_refused() -> String {
+    let nothing = WatchResponse { canceled: true, ..Default::default() };
+    watch(&nothing).replace("\"Events\":[]", "\"Events\":null")
 }
 
 fn event(event: &Event) -> String {

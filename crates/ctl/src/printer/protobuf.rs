@@ -1,5 +1,6 @@
 //! Raw messages, nothing around them.
 
+use api::etcdserverpb::WatchResponse;
 use prost::Message;
 
 use super::{Answer, header};
@@ -12,7 +13,8 @@ pub(super) fn print(out: &mut Vec<u8>, answer: &Answer<'_>) -> Outcome<bool> {
         Answer::Put(response) => response.encode_to_vec(),
         Answer::Delete(response) => response.encode_to_vec(),
         Answer::Txn(response) => response.encode_to_vec(),
-        Answer::Watch(watched) => watch(watched.response),
+        Answer::Watch(response) => watch(response),
+        Answer::WatchRefused => watch(&WatchResponse { canceled: true, ..Default::default() }),
         Answer::Members(response) => response.encode_to_vec(),
         Answer::Alarms(response) => response.encode_to_vec(),
         // The header and no more: etcdctl's lease types are not messages, only the header in them is.
@@ -30,8 +32,8 @@ pub(super) fn print(out: &mut Vec<u8>, answer: &Answer<'_>) -> Outcome<bool> {
 }
 
 /// etcdctl does not pass the server's message on but makes one of the parts it keeps; the watch's number is not among them.
-fn watch(response: &api::etcdserverpb::WatchResponse) -> Vec<u8> {
-    let kept = api::etcdserverpb::WatchResponse {
+fn watch(response: &WatchResponse) -> Vec<u8> {
+    let kept = WatchResponse {
         header: Some(header(response.header.as_ref())),
         compact_revision: response.compact_revision,
         canceled: response.canceled,

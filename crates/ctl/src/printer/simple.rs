@@ -31,7 +31,8 @@ pub(super) fn print(out: &mut Vec<u8>, answer: &Answer<'_>, style: Style) {
             pairs(out, &response.prev_kvs, style);
         }
         Answer::Txn(response) => txn(out, response, style),
-        Answer::Watch(watched) => watch(out, watched.response, style),
+        Answer::Watch(response) => watch(out, response, style),
+        Answer::WatchRefused => {}
         Answer::LeaseGrant(response) => {
             line(out, format!("lease {} granted with TTL({}s)", LeaseId::new(response.id), response.ttl));
         }

@@ -43,6 +43,7 @@ pub(super) fn print(out: &mut Vec<u8>, answer: &Answer<'_>) -> bool {
         | Answer::Delete(_)
         | Answer::Txn(_)
         | Answer::Watch(_)
+        | Answer::WatchRefused
         | Answer::LeaseGrant(_)
         | Answer::LeaseRevoke(..)
         | Answer::LeaseTimeToLive(..)

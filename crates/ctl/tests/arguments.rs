@@ -1,0 +1,259 @@
+//! What the built program says to wrong arguments, without any server: stderr, stdout and the exit code.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+fn ctl(args: &[&str], environment: &[(&str, &str)], stdin: &[u8]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_etcd-rs-ctl"));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ETCDCTL_")) {
+        command.env_remove(name);
+    }
+    let mut child = command
+        .args(args)
+        .envs(environment.iter().copied())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A program that fails before it reads has closed the pipe.
+    child.stdin.take().unwrap().write_all(stdin).unwrap_or(());
+    child.wait_with_output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// Runs with these arguments; they must end with this code and say this on stderr.
+fn check(args: &str, code: i32, stderr: &str) {
+    let words: Vec<&str> = args.split_whitespace().map(|word| if word == "''" { "" } else { word }).collect();
+    let output = ctl(&words, &[], b"");
+    assert_eq!(text(&output.stderr), format!("{stderr}\n"), "{args}");
+    assert_eq!(output.status.code(), Some(code), "{args}");
+    assert_eq!(text(&output.stdout), "", "{args}");
+}
+
+#[test]
+fn wrong_arguments_have_their_exact_words_and_codes() {
+    let prefix_and_from_key = "Error: `--prefix` and `--from-key` cannot be set at the same time, choose one";
+    let too_many =
+        "Error: too many arguments, only accept one argument when `--prefix` or `--from-key` is set";
+    let get = "Error: get command needs one argument as key and an optional argument as range_end";
+    let put = "Error: put command needs 1 argument and input from stdin or 2 arguments";
+    let del = "Error: del command needs one argument as key and an optional argument as range_end";
+    let hex = "strconv.ParseInt: parsing \"zz\": invalid syntax), expecting ID in Hex";
+    let cases: &[(&str, i32, &str)] = &[
+        ("get", 128, get),
+        ("get --prefix --from-key a", 128, prefix_and_from_key),
+        (
+            "get --keys-only --count-only a",
+            128,
+            "Error: `--keys-only` and `--count-only` cannot be set at the same time, choose one",
+        ),
+        ("get --consistency x a", 4, "Error: unknown consistency flag \"x\""),
+        ("get --prefix a b", 128, too_many),
+        ("get --order up a", 4, "Error: bad sort order up"),
+        ("get --sort-by x a", 4, "Error: bad sort target x"),
+        (
+            "get --min-create-rev 5 --max-create-rev 3 a",
+            4,
+            "Error: getMinCreateRev(=5) > getMaxCreateRev(=3)",
+        ),
+        ("get --min-mod-rev 5 --max-mod-rev 3 a", 4, "Error: getMinModRev(=5) > getMaxModRev(=3)"),
+        ("put", 128, put),
+        ("put a", 128, put),
+        (
+            "put a b --ignore-value",
+            128,
+            "Error: put command needs only 1 argument when 'ignore-value' is set",
+        ),
+        ("put a b --lease zz", 128, &format!("Error: bad lease ID ({hex}")),
+        ("del", 128, del),
+        ("del a b c", 128, del),
+        ("del --prefix --from-key a", 128, prefix_and_from_key),
+        ("del --prefix a b", 128, too_many),
+        ("txn x", 128, "Error: txn command does not accept argument"),
+        ("txn", 3, "Error: EOF"),
+        ("watch", 128, "Error: bad number of arguments"),
+        ("watch a --", 128, "Error: bad number of arguments (found separator --, but no commands)"),
+        ("watch a b --prefix", 128, "Error: `range_end` and `--prefix` are mutually exclusive"),
+        ("watch -i", 3, "Error: error reading watch request line: EOF"),
+        ("compaction", 128, "Error: compaction command needs 1 argument"),
+        ("compact x", 1, "Error: strconv.ParseInt: parsing \"x\": invalid syntax"),
+        ("lease grant", 128, "Error: lease grant command needs TTL argument"),
+        ("lease grant x", 128, "Error: bad TTL (strconv.ParseInt: parsing \"x\": invalid syntax)"),
+        ("lease revoke", 128, "Error: lease revoke command needs 1 argument"),
+        ("lease revoke zz", 128, &format!("Error: bad lease ID arg ({hex}")),
+        ("lease timetolive", 128, "Error: lease timetolive command needs lease ID as argument"),
+        ("lease keep-alive", 128, "Error: lease keep-alive command needs lease ID as argument"),
+        ("lease keep-alive zz", 128, &format!("Error: bad lease ID arg ({hex}")),
+        ("member list --consistency x", 4, "Error: unknown consistency flag \"l\""),
+        ("alarm list x", 128, "Error: alarm list command accepts no arguments"),
+        ("alarm disarm x", 128, "Error: alarm disarm command accepts no arguments"),
+        ("get a -w xml", 4, "Error: unsupported output format"),
+        ("get a --cert ''", 128, "Error: empty string is passed to --cert option"),
+        ("get a --cacert x", 128, "Error: TLS is not supported yet"),
+        ("get a --endpoints ''", 2, "Error: etcdclient: no available endpoints"),
+        (
+            "get a --max-recv-bytes 10 --max-request-bytes 20",
+            2,
+            "Error: gRPC message recv limit (10 bytes) must be greater than send limit (20 bytes)",
+        ),
+    ];
+    for (args, code, stderr) in cases {
+        check(args, *code, stderr);
+    }
+}
+
+#[test]
+fn unknown_commands_point_to_help_and_suggest_what_is_close() {
+    check(
+        "foo",
+        1,
+        "Error: unknown command \"foo\" for \"etcd-rs-ctl\"\nRun 'etcd-rs-ctl --help' for usage.",
+    );
+    check(
+        "gett k",
+        1,
+        "Error: unknown command \"gett\" for \"etcd-rs-ctl\"\n\nDid you mean this?\n\tget\n\n\
+         Run 'etcd-rs-ctl --help' for usage.",
+    );
+}
+
+#[test]
+fn wrong_flags_are_followed_by_the_usage_on_stderr() {
+    let cases = [
+        ("get --bad", "unknown flag: --bad"),
+        ("put k -1", "unknown shorthand flag: '1' in -1"),
+        ("get k --dial-timeout", "flag needs an argument: --dial-timeout"),
+        (
+            "get k --dial-timeout bad",
+            "invalid argument \"bad\" for \"--dial-timeout\" flag: time: invalid duration \"bad\"",
+        ),
+    ];
+    for (args, message) in cases {
+        let output = ctl(&args.split(' ').collect::<Vec<_>>(), &[], b"");
+        let stderr = text(&output.stderr);
+        assert!(stderr.starts_with(&format!("Error: {message}\nNAME:\n\t")), "{args}: {stderr}");
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{args}");
+    }
+}
+
+#[test]
+fn malformed_transactions_end_before_anything_is_sent() {
+    let cases: &[(&str, i32, &str)] = &[
+        ("ver(\"foo\") > \"0\"\n", 3, "EOF"),
+        ("ver(\"foo\")\n\n\n\n", 3, "malformed comparison: ver(\"foo\"); got ver(\"foo\")  \"\""),
+        ("\nget \"a\\q\"\n\n\n", 3, "invalid syntax"),
+        ("\nfoo a\n\n\n", 3, "invalid txn request: foo a"),
+        ("\nput a\n\n\n", 128, "put command needs 1 argument and input from stdin or 2 arguments"),
+    ];
+    for (stdin, code, message) in cases {
+        let output = ctl(&["txn"], &[], stdin.as_bytes());
+        assert_eq!(text(&output.stderr), format!("Error: {message}\n"), "{stdin}");
+        assert_eq!(output.status.code(), Some(*code), "{stdin}");
+    }
+}
+
+#[test]
+fn the_sections_of_an_interactive_transaction_are_asked_for() {
+    let output = ctl(&["txn", "-i"], &[], b"\n\n");
+    assert_eq!(
+        text(&output.stdout),
+        "compares:\nsuccess requests (get, put, del):\nfailure requests (get, put, del):\n"
+    );
+    assert_eq!(output.status.code(), Some(3));
+}
+
+#[test]
+fn a_flag_and_its_variable_together_are_fatal() {
+    let output = ctl(&["get", "a", "--endpoints", "b:1"], &[("ETCDCTL_ENDPOINTS", "")], b"");
+    let stderr = text(&output.stderr);
+    assert!(stderr.contains("conflicting environment variable is shadowed"), "{stderr}");
+    assert!(stderr.contains("\"environment-variable\":\"ETCDCTL_ENDPOINTS\""), "{stderr}");
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn unknown_variables_are_pointed_out_but_not_the_api_of_three() {
+    let nobody = [("ETCDCTL_ENDPOINTS", ""), ("ETCDCTL_WRITE_OUT", "xml")];
+    let stderr = |extra: (&str, &str)| text(&ctl(&["get", "a"], &[nobody[0], nobody[1], extra], b"").stderr);
+    assert_eq!(stderr(("ETCDCTL_API", "3")), "Error: unsupported output format\n");
+    let warned = stderr(("ETCDCTL_PREFIX", "true"));
+    assert!(warned.contains("\"msg\":\"unrecognized environment variable\""), "{warned}");
+    assert!(warned.contains("\"environment-variable\":\"ETCDCTL_PREFIX=true\""), "{warned}");
+}
+
+#[test]
+fn help_is_on_stdout_for_the_program_every_command_and_parents_alone() {
+    let cases = [
+        "",
+        "--help",
+        "-h",
+        "help",
+        "help lease",
+        "lease",
+        "lease foo",
+        "endpoint",
+        "get --help",
+        "lease grant -h",
+    ];
+    for args in cases {
+        let output = ctl(&args.split_whitespace().collect::<Vec<_>>(), &[], b"");
+        assert!(text(&output.stdout).starts_with("NAME:\n\t"), "{args}");
+        assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0), "{args}");
+    }
+    let help = text(&ctl(&["lease", "grant", "-h"], &[], b"").stdout);
+    assert!(help.contains("\nUSAGE:\n\tetcd-rs-ctl lease grant <ttl> [flags]\n"), "{help}");
+    assert!(help.contains("\nOPTIONS:\n  -h, --help[=false]\t"), "{help}");
+    assert!(help.contains("\nGLOBAL OPTIONS:\n"), "{help}");
+}
+
+#[test]
+fn an_unknown_help_topic_is_no_failure() {
+    let output = ctl(&["help", "foo"], &[], b"");
+    assert!(text(&output.stderr).starts_with("Unknown help topic [`foo`]\nNAME:\n"));
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(0), 0));
+}
+
+#[test]
+fn the_version_is_shown_by_command_and_by_flag() {
+    for args in ["version", "--version", "ver"] {
+        let output = ctl(&[args], &[("ETCDCTL_WRITE_OUT", "xml")], b"");
+        let stdout = text(&output.stdout);
+        assert!(stdout.starts_with("etcdctl version: 3.7.1\nAPI version: 3.7\n"), "{stdout}");
+        assert_eq!(output.status.code(), Some(0));
+    }
+}
+
+#[test]
+fn options_lists_the_global_flags() {
+    let stdout = text(&ctl(&["options"], &[], b"").stdout);
+    assert!(stdout.starts_with("The following options can be passed to any command:\n\n"), "{stdout}");
+    assert_eq!(stdout.lines().filter(|line| line.contains("--")).count(), 21);
+}
+
+#[test]
+fn nothing_listening_ends_at_the_command_timeout() {
+    let output = ctl(&["put", "a", "b", "--endpoints", "127.0.0.1:1", "--command-timeout", "50ms"], &[], b"");
+    assert_eq!(text(&output.stderr), "Error: context deadline exceeded\n");
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_panic() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_etcd-rs-ctl"))
+        .arg("--help")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(text(&output.stderr), "");
+    // If the help was written before the pipe was closed there was nothing to notice.
+    assert!(matches!(output.status.code(), Some(0 | 141)), "{}", output.status);
+}

@@ -8,35 +8,57 @@
 #![expect(clippy::print_stdout, reason = "the figures are what it is for")]
 
 use std::error::Error;
+use std::fs::{self, File};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use raftlog::{Application, ApplicationError, Applied, Config, Entry, Node};
+use raftlog::{Application, ApplicationError, Applied, Config, Entry, LogId, Node};
 
 const READS: u32 = 100_000;
 
-/// Counts entries.
-#[derive(Default)]
-struct Count(Applied);
+/// Keeps its position and nothing else, in a file.
+struct Position {
+    file: PathBuf,
+    applied: Applied,
+}
 
-impl Application for Count {
+impl Position {
+    /// The file holds term, index and membership.
+    fn open(file: PathBuf) -> Self {
+        let bytes = fs::read(&file).unwrap_or_default();
+        let number = |at: usize| Some(u64::from_be_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
+        let last = number(0).zip(number(8)).map(|(term, index)| LogId { term, index });
+        let membership = last.map(|_| Bytes::copy_from_slice(&bytes[16..]));
+        Self { file, applied: Applied { last, membership } }
+    }
+}
+
+impl Application for Position {
     fn applied(&self) -> Applied {
-        self.0.clone()
+        self.applied.clone()
     }
 
     fn apply(&mut self, batch: &[Entry]) -> Result<(), ApplicationError> {
         for entry in batch {
             if entry.membership.is_some() {
-                self.0.membership.clone_from(&entry.membership);
+                self.applied.membership.clone_from(&entry.membership);
             }
-            self.0.last = Some(entry.log_id());
+            self.applied.last = Some(entry.log_id());
         }
         Ok(())
     }
 
     fn flush(&mut self) -> Result<Applied, ApplicationError> {
-        Ok(self.0.clone())
+        if let Some(last) = self.applied.last {
+            let membership = self.applied.membership.as_deref().unwrap_or_default();
+            let bytes = [&last.term.to_be_bytes()[..], &last.index.to_be_bytes(), membership].concat();
+            let new = self.file.with_extension("new");
+            fs::write(&new, bytes)?;
+            File::open(&new)?.sync_all()?;
+            fs::rename(&new, &self.file)?;
+        }
+        Ok(self.applied.clone())
     }
 }
 
@@ -49,9 +71,13 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 async fn run(dir: PathBuf, seconds: u64) -> Result<(), Box<dyn Error>> {
-    let node = Node::open(Config::single(1, 1, dir), Count::default()).await?;
+    fs::create_dir_all(&dir)?;
+    let begin = Instant::now();
+    let application = Position::open(dir.join("position"));
+    let node = Node::open(Config::single(1, 1, dir), application).await?;
     node.leadership().wait_for(|leadership| leadership.is_leader).await?;
     node.propose(Bytes::from_static(b"the first is slow")).await?;
+    println!("writable after {:?}", begin.elapsed());
     println!(
         "{:>9} {:>12} {:>9} {:>9} {:>11} {:>9}",
         "in flight", "proposals/s", "p50 us", "p99 us", "batch", "fsync us"

@@ -31,6 +31,9 @@ pub struct Config {
     pub election_timeout: Duration,
     /// How many entries may be applied before the application is flushed and the log is shortened.
     pub snapshot_entries: u64,
+    /// How many bytes of entries may be applied before the same happens, so that large entries do not make
+    /// a log that takes long to read when the node opens.
+    pub snapshot_bytes: u64,
     /// How many entries stay in the log behind the flushed position, for members that lag a little.
     pub keep_entries: u64,
     /// How many bytes of proposals may wait to be applied before further ones are refused.
@@ -51,6 +54,7 @@ impl Config {
             heartbeat: Duration::from_millis(100),
             election_timeout: Duration::from_millis(1000),
             snapshot_entries: 100_000,
+            snapshot_bytes: 256 << 20,
             keep_entries: 5000,
             pending_bytes_max: 256 << 20,
             cache_bytes: 64 << 20,

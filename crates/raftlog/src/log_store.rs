@@ -138,7 +138,7 @@ impl LogStore {
             return self.shared.save(Meta::Identity, identity.encode_to_vec()).await;
         };
         let found = Identity::decode(&*bytes)
-            .map_err(|error| damaged(format!("its identity is unreadable: {error}")))?;
+            .map_err(|error| damaged(&*self.shared.disk, format!("its identity is unreadable: {error}")))?;
         if found == identity {
             return Ok(());
         }
@@ -169,14 +169,14 @@ pub(crate) struct Positions {
     pub(crate) committed: Option<LogId>,
 }
 
-fn damaged(reason: String) -> Error {
-    Error::Damaged { path: "log".into(), reason }
+fn damaged(disk: &dyn Disk, reason: String) -> Error {
+    Error::Damaged { path: disk.path().to_owned(), reason }
 }
 
 fn position(disk: &dyn Disk, meta: Meta) -> Result<Option<LogId>> {
     let bytes = disk.meta(meta)?;
     let decoded = bytes.map(|bytes| record::decode_log_id(&bytes)).transpose();
-    decoded.map_err(|error| damaged(format!("{meta:?} is unreadable: {error}")))
+    decoded.map_err(|error| damaged(disk, format!("{meta:?} is unreadable: {error}")))
 }
 
 /// Reads the whole log once, which finds damage and gaps, and keeps its newest entries.
@@ -187,7 +187,7 @@ fn load(disk: &dyn Disk, cache_bytes: usize) -> Result<Log> {
     }
     if let Some(vote) = disk.meta(Meta::Vote)? {
         let vote = record::decode_vote(&vote);
-        log.vote = Some(vote.map_err(|error| damaged(format!("the vote is unreadable: {error}")))?);
+        log.vote = Some(vote.map_err(|error| damaged(disk, format!("the vote is unreadable: {error}")))?);
     }
     let mut gap = None;
     disk.read(log.start, u64::MAX, &mut |entry| {
@@ -197,7 +197,7 @@ fn load(disk: &dyn Disk, cache_bytes: usize) -> Result<Log> {
         gap.is_none()
     })?;
     if let Some((expected, found)) = gap {
-        return Err(damaged(format!("entry {expected} is missing; entry {found} follows")));
+        return Err(damaged(disk, format!("entry {expected} is missing; entry {found} follows")));
     }
     // What is committed rides ahead of the entries, so a crash may have kept it without them.
     log.committed = position(disk, Meta::Committed)?.min(log.last);
@@ -252,9 +252,9 @@ impl Shared {
         })?;
         match gap {
             Some((expected, found)) => {
-                Err(damaged(format!("entry {expected} is missing; entry {found} follows")))
+                Err(damaged(&*self.disk, format!("entry {expected} is missing; entry {found} follows")))
             }
-            None if entries.is_empty() => Err(damaged(format!("entry {from} is missing"))),
+            None if entries.is_empty() => Err(damaged(&*self.disk, format!("entry {from} is missing"))),
             None => Ok(entries),
         }
     }

@@ -25,7 +25,7 @@ use crate::read_index::ReadIndex;
 use crate::record::Identity;
 use crate::replay;
 use crate::sole_voter::SoleVoter;
-use crate::state_machine::worker::Worker;
+use crate::state_machine::worker::{FlushPolicy, Worker};
 use crate::state_machine::{ApplyQueue, StateMachine};
 use crate::supervisor::{self, Parts};
 use crate::types::{self, Data, TypeConfig};
@@ -159,6 +159,7 @@ impl Node {
         let queue = Arc::new(ApplyQueue::default());
         let apply_metrics = Arc::new(ApplyMetrics::default());
         let (publish_applied, applied) = watch::channel(state.last);
+        let (flush_policy, flush_due) = FlushPolicy::new(config.snapshot_bytes);
         let worker = Worker {
             application,
             queue: Arc::clone(&queue),
@@ -167,6 +168,7 @@ impl Node {
             applied: state.clone(),
             published: publish_applied,
             metrics: Arc::clone(&apply_metrics),
+            flush_policy,
         };
         parts.apply = Some((Arc::clone(&queue), worker.spawn()?));
         replay::replay(&log, &queue, state.last).await?;
@@ -192,6 +194,7 @@ impl Node {
         parts.core_ended = Some(tokio::spawn(follow));
         let (read_index, rounds) = ReadIndex::new(raft.clone(), leadership.clone());
         tokio::spawn(rounds);
+        tokio::spawn(flush_when_due(raft.clone(), flush_due));
         let pending = Arc::new(Pending::new(config.pending_bytes_max));
         let id = config.id;
         let inner = Inner {
@@ -368,6 +371,11 @@ impl Node {
             None => waited.map_err(|_| Error::Core("the runtime ended before the node".to_owned())),
         }
     }
+}
+
+/// Has a snapshot built whenever it is due, until the application or the core is gone.
+async fn flush_when_due(raft: Raft, mut due: mpsc::Receiver<()>) {
+    while due.recv().await.is_some() && raft.trigger().snapshot().await.is_ok() {}
 }
 
 /// Founds a cluster. Every founder does it, and all but the first find that it has happened.

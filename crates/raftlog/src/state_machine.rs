@@ -31,6 +31,8 @@ use crate::record;
 use crate::types::{self, RaftLogId, StoredMembership, TypeConfig};
 
 pub(crate) mod queue;
+#[cfg(test)]
+mod tests;
 pub(crate) mod worker;
 
 /// How many entries are forwarded at a time.

@@ -5,7 +5,7 @@
 //! level without being rewritten, and can be dropped whole once their entries are purged.
 
 use std::fs::{self, File, TryLockError};
-use std::io;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
@@ -15,18 +15,18 @@ use rocksdb::{
     IteratorMode, LogLevel, Options, ReadOptions, WriteBatch, WriteOptions,
 };
 
-use super::recovery;
+use super::recovery::{self, Survey};
 use crate::error::{Error, Result};
 use crate::record;
 use crate::types::LogEntry;
 
-/// The newest layout of the directory this version understands, and the one it writes.
+/// The newest layout of the directory this version understands, and the one it writes. It is kept in the lock file,
+/// because opening the files of a newer format might already damage them.
 const FORMAT: u64 = 1;
 
 /// What is kept besides entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Meta {
-    Format,
     Identity,
     Vote,
     Committed,
@@ -37,7 +37,6 @@ pub(crate) enum Meta {
 impl Meta {
     fn key(self) -> &'static [u8] {
         match self {
-            Self::Format => b"format",
             Self::Identity => b"identity",
             Self::Vote => b"vote",
             Self::Committed => b"committed",
@@ -82,6 +81,34 @@ pub(crate) struct RocksDisk {
     open: RwLock<Option<OpenDisk>>,
 }
 
+/// Refuses a log in which an acknowledged batch is damaged or missing. Opening it for writing would cut off that
+/// batch and everything behind it.
+fn check_damage(path: &Path) -> Result<()> {
+    let Survey { last_change, suspicion: Some(suspicion) } = recovery::survey(path)? else { return Ok(()) };
+    match DB::open_cf_descriptors_read_only(&db_options(), path, families(), false) {
+        Ok(db) if db.latest_sequence_number() >= last_change => Ok(()),
+        Ok(_) | Err(_) => Err(suspicion),
+    }
+}
+
+fn families() -> impl Iterator<Item = ColumnFamilyDescriptor> {
+    [("default", Options::default()), ("log", log_options()), ("meta", meta_options())]
+        .into_iter()
+        .map(|(name, options)| ColumnFamilyDescriptor::new(name, options))
+}
+
+/// The format of the directory; a new one gets the newest.
+fn format(lock: &mut File) -> io::Result<u64> {
+    let mut text = String::new();
+    lock.read_to_string(&mut text)?;
+    if text.is_empty() {
+        lock.write_all(format!("{FORMAT}\n").as_bytes())?;
+        lock.sync_all()?;
+        return Ok(FORMAT);
+    }
+    text.trim().parse().map_err(io::Error::other)
+}
+
 struct OpenDisk {
     db: DB,
     /// Held as long as the files are open. RocksDB has a lock too, but the files are looked at before it is taken.
@@ -98,37 +125,22 @@ impl RocksDisk {
             message: error.to_string(),
         };
         fs::create_dir_all(&path).map_err(|error| io("creating the directory", error))?;
-        let lock = File::create(dir.join("log.lock")).map_err(|error| io("creating the lock", error))?;
+        let lock = dir.join("log.lock");
+        let mut lock = (File::options().read(true).write(true).create(true).truncate(false).open(lock))
+            .map_err(|error| io("creating the lock", error))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(Error::Locked { path: dir.to_owned() }),
             Err(TryLockError::Error(error)) => return Err(io("locking", error)),
         }
-        recovery::check(&path)?;
-        let families = [("default", Options::default()), ("log", log_options()), ("meta", meta_options())]
-            .map(|(name, options)| ColumnFamilyDescriptor::new(name, options));
-        let db = DB::open_cf_descriptors(&db_options(), &path, families)
-            .map_err(|error| convert("opening", &path, &error))?;
-        let disk = Self { path, open: RwLock::new(Some(OpenDisk { db, _lock: lock })) };
-        disk.check_format()?;
-        Ok(disk)
-    }
-
-    fn check_format(&self) -> Result<()> {
-        match self.meta(Meta::Format)? {
-            None => {
-                self.write(&[Change::Meta(Meta::Format, FORMAT.to_be_bytes().to_vec())])?;
-            }
-            Some(bytes) => {
-                let bytes =
-                    <[u8; 8]>::try_from(bytes).map_err(|_| self.damaged("its format is not a number"))?;
-                let found = u64::from_be_bytes(bytes);
-                if found > FORMAT {
-                    return Err(Error::Format { path: self.path.clone(), found, supported: FORMAT });
-                }
-            }
+        let found = format(&mut lock).map_err(|error| io("reading the format", error))?;
+        if found > FORMAT {
+            return Err(Error::Format { path, found, supported: FORMAT });
         }
-        Ok(())
+        check_damage(&path)?;
+        let db = DB::open_cf_descriptors(&db_options(), &path, families())
+            .map_err(|error| convert("opening", &path, &error))?;
+        Ok(Self { path, open: RwLock::new(Some(OpenDisk { db, _lock: lock })) })
     }
 
     fn with<T>(&self, operation: &'static str, f: impl FnOnce(&DB) -> Result<T, Fault>) -> Result<T> {
@@ -249,13 +261,13 @@ fn db_options() -> Options {
     options.create_if_missing(true);
     options.create_missing_column_families(true);
     // A crash may leave a torn batch at the end, which this mode cuts off. It would cut off more, silently, after
-    // damage further up; `recovery::check` has made sure that there is none.
+    // damage further up; `check_damage` has made sure that there is none.
     options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
     options.set_paranoid_checks(true);
     // Overwriting an old file, a sync need not update its size.
-    options.set_recycle_log_file_num(4);
-    // The few keys of `meta` must not keep every old file alive.
-    options.set_max_total_wal_size(512 << 20);
+    options.set_recycle_log_file_num(3);
+    // The few keys of `meta` must not keep every old file alive: all of them are read when the log is opened.
+    options.set_max_total_wal_size(96 << 20);
     options.set_allow_concurrent_memtable_write(false);
     options.set_max_background_jobs(2);
     options.set_log_level(LogLevel::Warn);
@@ -269,8 +281,8 @@ fn db_options() -> Options {
 fn log_options() -> Options {
     let mut options = Options::default();
     options.set_compression_type(DBCompressionType::None);
-    options.set_write_buffer_size(64 << 20);
-    options.set_max_write_buffer_number(4);
+    options.set_write_buffer_size(32 << 20);
+    options.set_max_write_buffer_number(8);
     options.set_num_levels(2);
     options.set_level_zero_file_num_compaction_trigger(2);
     // Files only move down, so they cannot pile up; a stall here would cost the member its leadership.

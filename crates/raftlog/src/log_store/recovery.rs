@@ -10,11 +10,13 @@
 //! ```
 //!
 //! RocksDB's own recovery stops at the first damaged batch in both cases and does not tell them apart, therefore this
-//! reads its files first. Their format: blocks of 32 KiB; in them fragments, each with a header of 11 bytes (checksum
+//! reads its files first. Only RocksDB knows which of them it still needs (others wait to be used again, and need
+//! not be complete), so what looks like damage is damage if RocksDB would lose something by it. Their format: blocks of 32 KiB; in them fragments, each with a header of 11 bytes (checksum
 //! of what follows, length, type, number of the file, so that the remains in a recycled file do not count); a batch is one
 //! fragment or a first, middle ones and a last one. It begins with the number of its first change and their count.
 
 use std::fs;
+use std::mem;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -23,14 +25,25 @@ use crate::error::{Error, Result};
 const BLOCK: usize = 32 * 1024;
 const HEADER: usize = 11;
 
-/// Refuses a log in which an acknowledged batch is damaged or missing.
-pub(super) fn check(dir: &Path) -> Result<()> {
-    let mut expected = None;
+/// What the write-ahead logs hold.
+#[derive(Debug, Default)]
+pub(super) struct Survey {
+    /// The number of the last change in an intact batch.
+    pub(super) last_change: u64,
+    /// The first place where an intact batch seems to be missing. It is, if RocksDB does not recover everything up to
+    /// the last change; if it does, the file was not needed any more.
+    pub(super) suspicion: Option<Error>,
+}
+
+/// Reads all write-ahead logs.
+pub(super) fn survey(dir: &Path) -> Result<Survey> {
+    let mut survey = Survey::default();
+    let mut end = None;
     for (number, path) in wal_files(dir)? {
         let bytes = fs::read(&path).map_err(|error| io(&path, &error))?;
-        check_file(&path, number, &bytes, &mut expected)?;
+        survey.file(&path, number, &bytes, &mut end);
     }
-    Ok(())
+    Ok(survey)
 }
 
 /// The write-ahead logs, oldest first.
@@ -54,57 +67,62 @@ fn io(path: &Path, error: &std::io::Error) -> Error {
 }
 
 /// Where the intact batches of a file end, and the number of the change that should come next.
-#[derive(Clone)]
 struct End {
     path: PathBuf,
     offset: u64,
     next_change: u64,
 }
 
-/// Checks one file. `end` is where the files before it ended.
-fn check_file(path: &Path, number: u64, bytes: &[u8], end: &mut Option<End>) -> Result<()> {
-    let mut batch = Batch::default();
-    // The first place that is not an intact batch.
-    let mut gap: Option<u64> = None;
-    for fragment in Fragments::new(bytes, number) {
-        let begins = matches!(fragment, Fragment::Intact { first: true, .. });
-        if begins && let Some(offset) = gap.or(batch.begun) {
-            let reason = "a batch that was synced is damaged, with intact ones behind it".to_owned();
-            return Err(Error::Corrupt { path: path.to_owned(), offset, reason });
-        }
-        match fragment {
-            Fragment::Damaged { offset } => gap = gap.or(batch.begun.take()).or(Some(offset)),
-            Fragment::Intact { first, last, offset, payload } if first || batch.begun.is_some() => {
-                batch.begun.get_or_insert(offset);
-                batch.end = payload.end as u64;
-                batch.take(&bytes[payload]);
-                if last {
-                    check_sequence(path, &batch, end.as_ref())?;
-                    let next_change = batch.first_change() + batch.changes();
-                    *end = Some(End { path: path.to_owned(), offset: batch.end, next_change });
-                    batch = Batch::default();
-                }
+impl Survey {
+    /// Reads one file. `end` is where the files before it ended.
+    fn file(&mut self, path: &Path, number: u64, bytes: &[u8], end: &mut Option<End>) {
+        let mut batch = Batch::default();
+        // The first place that is not an intact batch.
+        let mut gap: Option<u64> = None;
+        for fragment in Fragments::new(bytes, number) {
+            let begins = matches!(fragment, Fragment::Intact { first: true, .. });
+            if begins && let Some(offset) = gap.take().or(batch.begun) {
+                self.suspect(path, offset, "a batch that was synced is damaged, with intact ones behind it");
+                batch = Batch::default();
             }
-            // The rest of a batch whose beginning is damaged.
-            Fragment::Intact { .. } => {}
+            match fragment {
+                Fragment::Damaged { offset } => gap = gap.or(batch.begun.take()).or(Some(offset)),
+                Fragment::Intact { first, last, offset, payload } if first || batch.begun.is_some() => {
+                    batch.begun.get_or_insert(offset);
+                    batch.end = payload.end as u64;
+                    batch.take(&bytes[payload]);
+                    if last {
+                        self.batch(path, &mem::take(&mut batch), end);
+                    }
+                }
+                // The rest of a batch whose beginning is damaged.
+                Fragment::Intact { .. } => {}
+            }
         }
     }
-    Ok(())
-}
 
-/// Between the end of what came before and this batch nothing may be missing.
-fn check_sequence(path: &Path, batch: &Batch, end: Option<&End>) -> Result<()> {
-    let Some(end) = end else { return Ok(()) };
-    if batch.first_change() == end.next_change {
-        return Ok(());
+    /// Between the end of what came before and an intact batch nothing may be missing.
+    fn batch(&mut self, path: &Path, batch: &Batch, end: &mut Option<End>) {
+        let first_change = batch.first_change();
+        if let Some(end) = end
+            && end.next_change != first_change
+        {
+            let reason = format!(
+                "change {} should follow, but the next one, in {}, is {first_change}",
+                end.next_change,
+                path.display(),
+            );
+            self.suspect(&end.path, end.offset, &reason);
+        }
+        let next_change = first_change + batch.changes();
+        self.last_change = self.last_change.max(next_change.saturating_sub(1));
+        *end = Some(End { path: path.to_owned(), offset: batch.end, next_change });
     }
-    let reason = format!(
-        "change {} should follow, but the next one, in {}, is {}",
-        end.next_change,
-        path.display(),
-        batch.first_change()
-    );
-    Err(Error::Corrupt { path: end.path.clone(), offset: end.offset, reason })
+
+    fn suspect(&mut self, path: &Path, offset: u64, reason: &str) {
+        let error = || Error::Corrupt { path: path.to_owned(), offset, reason: reason.to_owned() };
+        self.suspicion.get_or_insert_with(error);
+    }
 }
 
 /// The beginning of a batch, put together from its fragments.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use openraft::storage::ApplyResponder;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::queue::{ApplyQueue, Command, Job};
 use crate::application::{Application, ApplicationError, Applied, Entry, LogId};
@@ -32,6 +32,48 @@ pub(crate) struct Worker<A> {
     /// Everybody's copy of `applied.last`.
     pub(crate) published: watch::Sender<Option<LogId>>,
     pub(crate) metrics: Arc<ApplyMetrics>,
+    pub(crate) flush_policy: FlushPolicy,
+}
+
+/// Asks for a snapshot after so many bytes; openraft only counts entries.
+pub(crate) struct FlushPolicy {
+    pub(crate) bytes_max: u64,
+    /// Bytes applied since the application was flushed, or since that was asked for.
+    pub(crate) bytes: u64,
+    pub(crate) due: mpsc::Sender<()>,
+}
+
+impl FlushPolicy {
+    /// Also returns what tells that a snapshot is due.
+    pub(crate) fn new(bytes_max: u64) -> (Self, mpsc::Receiver<()>) {
+        let (due, receiver) = mpsc::channel(1);
+        (Self { bytes_max, bytes: 0, due }, receiver)
+    }
+
+    fn applied(&mut self, entries: &[Entry]) {
+        self.bytes += entries.iter().map(|entry| entry.data.len() as u64).sum::<u64>();
+        if self.bytes > self.bytes_max {
+            self.bytes = 0;
+            // If one is due already, that is enough.
+            self.due.try_send(()).ok();
+        }
+    }
+}
+
+/// However the thread ends: what is queued is dropped, so that nobody waits for it, and a panic is a failure.
+struct Ending {
+    queue: Arc<ApplyQueue>,
+    failure: Failure,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.failure.set(Error::Core("the application panicked".to_owned()));
+        }
+        self.queue.close();
+        drop(self.queue.take());
+    }
 }
 
 /// Entries that came together, and whom to tell when they are applied.
@@ -49,12 +91,10 @@ impl<A: Application> Worker<A> {
 
     /// Works until the queue is closed, then makes the state durable and drops the application.
     fn run(mut self) {
+        let _ending = Ending { queue: Arc::clone(&self.queue), failure: self.failure.clone() };
         while let Some(jobs) = self.queue.take() {
             if let Err(error) = self.work(jobs) {
                 self.failure.set(error);
-                // Whoever still waits learns from the dropped jobs that the node stops.
-                self.queue.close();
-                drop(self.queue.take());
                 return;
             }
         }
@@ -95,6 +135,7 @@ impl<A: Application> Worker<A> {
         let Some(last) = batch.entries.last().map(Entry::log_id) else { return Ok(()) };
         self.application.apply(&batch.entries).map_err(|error| failed("applying entries", error))?;
         self.metrics.applied(batch.entries.len());
+        self.flush_policy.applied(&batch.entries);
         self.applied.last = Some(last);
         if let Some(membership) = batch.entries.into_iter().rev().find_map(|entry| entry.membership) {
             self.applied.membership = Some(membership);
@@ -113,6 +154,7 @@ impl<A: Application> Worker<A> {
             Command::Flush { reply } => {
                 let flushed = self.application.flush();
                 let flushed = flushed.map_err(|error| failed("flushing the application", error))?;
+                self.flush_policy.bytes = 0;
                 drop(reply.send(Ok(flushed)));
             }
             Command::Snapshot { dir, reply } => {

@@ -7,6 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use raftlog::{Application, ApplicationError, Applied, Config, Entry, Node};
 
+/// Applying this panics.
+pub(crate) const PANIC: &str = "panic!";
+
 /// What an application was told, to be looked at from outside.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Journal(Arc<Mutex<State>>);
@@ -70,6 +73,7 @@ impl Application for Journal {
         let mut state = self.0.lock().unwrap();
         state.batches += 1;
         for entry in batch {
+            assert_ne!(entry.data, PANIC);
             if state.fails_at.as_ref().is_some_and(|data| *data == entry.data) {
                 return Err("asked to fail".into());
             }

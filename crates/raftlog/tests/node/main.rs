@@ -13,7 +13,7 @@ use raftlog::{Config, Error, Leadership, Member, Node, ProposeError, ReadIndexEr
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
-use crate::journal::{Journal, config, leads, open};
+use crate::journal::{Journal, PANIC, config, leads, open};
 
 fn numbered(range: std::ops::Range<u32>) -> Vec<Bytes> {
     range.map(|n| Bytes::from(n.to_string())).collect()
@@ -224,6 +224,18 @@ async fn an_application_that_fails_while_the_node_opens_fails_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_application_that_panics_stops_the_node() {
+    let (dir, journal) = (TempDir::new().unwrap(), Journal::default());
+    let node = open(dir.path(), &journal).await;
+    leads(&node).await;
+    let proposals = ["a", PANIC, "b"].map(|data| node.propose(data.into()));
+    assert_eq!(node.failed().await.to_string(), "the consensus core stopped: the application panicked");
+    assert!(node.shutdown().await.is_err());
+    let [_, panicked, after] = proposals;
+    assert_eq!((panicked.await, after.await), (Err(ProposeError::Stopped), Err(ProposeError::Stopped)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_submission_calls_back_only_when_it_fails() {
     let (dir, journal) = (TempDir::new().unwrap(), Journal::default());
     let node = open(dir.path(), &journal).await;
@@ -270,6 +282,19 @@ async fn the_log_is_purged_up_to_what_was_flushed_and_no_further() {
     let node = Node::open(config, crashed.clone()).await.unwrap();
     assert_eq!(crashed.data(), journal.data());
     leads(&node).await;
+    node.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_entries_are_flushed_and_purged_by_their_bytes() {
+    let (dir, journal) = (TempDir::new().unwrap(), Journal::default());
+    let config = Config { snapshot_bytes: 100_000, keep_entries: 5, ..config(dir.path()) };
+    let node = Node::open(config, journal.clone()).await.unwrap();
+    leads(&node).await;
+    while node.status().purged.is_none() {
+        node.propose(vec![1; 10_000].into()).await.unwrap();
+    }
+    assert!(node.status().purged.unwrap().index <= journal.flushed().last.unwrap().index);
     node.shutdown().await.unwrap();
 }
 

@@ -1,9 +1,9 @@
 //! One HTTP/2 connection of a client, with as little work per request as the protocol allows.
 //!
 //! The generator shares its machine with the server that it measures, so each microsecond it spends is one the
-//! server does not have. A general client costs 8 to 12 us a call; this one about four, half of them the kernel's,
-//! because it knows what it sends: request headers are indexed after their first use, bodies come ready-made, many requests leave in one
-//! write, and of an answer's headers it looks only for `grpc-status: 0`.
+//! server does not have. A general client costs 8 to 12 us a call; this one about four with the kernel's share,
+//! because it knows what it sends: request headers are indexed after their first use, bodies come ready-made,
+//! many requests leave in one write, and of an answer's headers it looks only for `grpc-status: 0`.
 //!
 //! It announces a header table of size zero, so that a server's header blocks can be read one by one, and
 //! windows so large that the server never waits for room. It keeps to the server's windows, answers pings, and

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use api::etcdserverpb::{
     cluster_client::ClusterClient, kv_client::KvClient, lease_client::LeaseClient,
@@ -21,6 +22,8 @@ const DEFAULT_PEER_URL: &str = "http://localhost:2380";
 pub struct Settings {
     /// `--quota-backend-bytes`, if it is to be set.
     pub quota_backend_bytes: Option<u32>,
+    /// How often watches that ask for it are told how far they are; newer versions only.
+    pub progress_interval: Option<Duration>,
     /// Whether other members are told etcd's default peer URL, from which the well-known ids follow.
     pub default_peer_url: bool,
 }
@@ -91,6 +94,7 @@ impl Member {
             ])
             .args(["--initial-cluster", &format!("default={}", self.peer_url)])
             .args(self.settings.quota_backend_bytes.map(|bytes| format!("--quota-backend-bytes={bytes}")))
+            .args(self.settings.progress_interval.map(progress_flag))
             // What concerns the tests does not concern the server.
             .env_remove("ETCD_REAL")
             .env_remove("ETCD_RS_BIN")
@@ -225,4 +229,8 @@ impl Drop for Member {
             }
         }
     }
+}
+
+fn progress_flag(interval: Duration) -> String {
+    format!("--watch-progress-notify-interval={}ms", interval.as_millis())
 }

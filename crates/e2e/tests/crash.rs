@@ -89,6 +89,33 @@ fn the_real_etcd_survives_kill_9_too() {
     run(Target::Real, survives);
 }
 
+/// Killed in the midst of a compaction, the member comes back with all that is live, the compaction done or to be
+/// done again, and revisions that go on (etcd #17780: they went back).
+async fn survives_in_compaction(mut member: Member) {
+    let mut last = 1;
+    for round in 0..4 {
+        let keys: Vec<String> = (0..500).map(|number| format!("k{number:03}")).collect();
+        let value = round.to_string();
+        futures_util::future::join_all(keys.iter().map(|key| member.put(key, &value))).await;
+        last += 500;
+        let compact = pb::CompactionRequest { revision: last, physical: false };
+        member.kv().compact(compact).await.unwrap();
+        member.kill();
+        member.launch().await;
+        let answer = member.range(e2e::range("k", "l")).await;
+        assert_eq!((revision(answer.header.as_ref()), answer.kvs.len()), (last, 500));
+        assert!(answer.kvs.iter().all(|kv| kv.value == value && kv.version == round + 1));
+        let past = pb::RangeRequest { revision: last - 1, ..e2e::get("k000") };
+        let refused = member.kv().range(past).await.expect_err("what was compacted stays so");
+        assert_eq!(refused.code(), tonic::Code::OutOfRange);
+    }
+}
+
+#[test]
+fn a_crash_in_compaction_takes_nothing_back() {
+    run(Target::Binary, survives_in_compaction);
+}
+
 /// The same data under two processes would be no data soon.
 #[test]
 fn a_second_process_on_the_same_data_is_refused() {

@@ -250,6 +250,20 @@ each_target! {
         assert_eq!(keys(&member.range(range("a", "z")).await.kvs), ["a"]);
     }
 
+    /// A read of the compacted past inside a transaction fails the whole of it (etcd #18667: members diverged).
+    async fn a_compacted_read_fails_all(member) {
+        for value in ["1", "2", "3"] {
+            member.put("a", value).await;
+        }
+        member.compact(3).await;
+        let at = |revision| pb::RangeRequest { revision, ..get("a") }.op();
+        let result = member.kv().txn(then(vec![put("b", "1").op(), at(2)])).await;
+        refused(result, Code::OutOfRange, "etcdserver: mvcc: required revision has been compacted");
+        assert_eq!((member.revision().await, member.get("b").await), (4, None));
+        let answer = member.txn(vec![], vec![put("b", "1").op(), at(3)], vec![]).await;
+        assert_eq!(found(&answer), ["a=2"]);
+    }
+
     /// Operations are checked like the requests that they are, in the branch not taken too.
     async fn operations_are_checked_in_both_branches(member) {
         let empty = "etcdserver: key is not provided";

@@ -301,6 +301,20 @@ each_target! {
         tokio::join!(writer, watch(2), watch(0), watch(2), watch(100), watch(250));
     }
 
+    /// A watcher that falls far behind gets everything all the same, once and in order (etcd #17529: events were
+    /// lost).
+    async fn a_slow_watcher_misses_nothing(member) {
+        let (mut slow, _) = Watcher::open(&member, on_prefix("k")).await;
+        let value = "x".repeat(10_000);
+        for round in 0..30 {
+            let keys: Vec<String> = (0..100).map(|number| format!("k{round}-{number}")).collect();
+            futures_util::future::join_all(keys.iter().map(|key| member.put(key, &value))).await;
+        }
+        let revisions: Vec<i64> =
+            slow.events(3000).await.iter().map(|event| event.kv.as_ref().unwrap().mod_revision).collect();
+        assert_eq!(revisions, (2..=3001).collect::<Vec<_>>());
+    }
+
     /// A large answer is cut if the client asked for it, and only the last piece says that it is the last.
     async fn large_answers_are_cut_on_request(member) {
         let value = "x".repeat(600_000);
@@ -383,4 +397,25 @@ mod newer {
             assert!(watcher.next().await.canceled);
         }
     }
+}
+
+/// A watch that asked for it hears from time to time how far it is, although nothing happens to its keys.
+#[test]
+fn progress_is_notified() {
+    e2e::run_alone(async {
+        let settings =
+            e2e::Settings { progress_interval: Some(Duration::from_millis(100)), ..Default::default() };
+        let member = e2e::Member::start_with(e2e::Target::Binary, settings).await;
+        let (mut watcher, created) =
+            Watcher::open(&member, Create { progress_notify: true, ..on("a") }).await;
+        assert!(created.created);
+        member.put("b", "1").await;
+        loop {
+            let progress = watcher.next().await;
+            assert!(progress.events.is_empty() && progress.watch_id == 0, "{progress:?}");
+            if progress.header.unwrap().revision == 2 {
+                break;
+            }
+        }
+    });
 }

@@ -227,7 +227,17 @@ impl Play {
     fn commit(&mut self, requests: &[Vec<Op>]) {
         let mut txn = self.world.store.write();
         for request in requests {
+            // As etcd's transactions, a request changes a key once: of two changes in the compacted revision itself,
+            // compaction leaves only the later one.
+            let mut touched = [false; 8];
             for op in request {
+                let (Op::Put(first) | Op::Delete(first, _)) = *op;
+                let last = if let Op::Delete(_, end @ 1..) = *op { end } else { first + 1 };
+                let keys = usize::from(first)..usize::from(last.max(first));
+                if touched[keys.clone()].contains(&true) {
+                    continue;
+                }
+                touched[keys].fill(true);
                 match *op {
                     Op::Put(at) => {
                         txn.put(key(at), vec![b'v'; usize::from(at) * 7].into(), api::LeaseId::NONE)

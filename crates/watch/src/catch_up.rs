@@ -49,7 +49,7 @@ impl Hub {
         let (revisions, bytes) = (self.options.history_revisions, self.options.history_bytes);
         let mut history = match self.reader.changes(from, revisions, bytes) {
             Ok(history) => history,
-            Err(StoreError::Compacted { .. }) => {
+            Err(StoreError::Compacted) => {
                 self.cancel_compacted(self.reader.compact_revision().max(from + 1));
                 return Ok(());
             }

@@ -1,8 +1,9 @@
 //! The task behind all keepers of a client.
 //!
-//! Each kept lease has one time at which something is due: to ask for its renewal, or to ask again because no answer has
-//! come. An answer moves it to a third of the lease's time ahead. A lease without an answer until its own time has run out
-//! is given up, whatever the server may think of it.
+//! Each kept lease has one time at which something is due: to ask for its renewal, or, once it has been asked for, to give
+//! the lease up if no answer has come until its own time has run out, whatever the server may think of it. An answer moves
+//! it to a third of the lease's time ahead. A request is not repeated on one stream, which loses nothing; a new stream
+//! begins by asking for all.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,9 +21,6 @@ use crate::core::Core;
 use crate::error::{effective_code, never_sent};
 use crate::retry::Backoff;
 use crate::{Error, Result};
-
-/// How long an answer may take before the renewal is asked for again.
-const ASK_AGAIN: Duration = Duration::from_millis(500);
 
 /// Names a keeper within this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -240,13 +238,14 @@ impl Kept {
             if due > now {
                 return Some(due);
             }
-            if self.leases[&id].deadline <= now {
+            let deadline = self.leases[&id].deadline;
+            if deadline <= now {
                 self.lose(id);
                 continue;
             }
             // If the stream has broken, its end is about to be read and the next one asks anew.
             requests.send(LeaseKeepAliveRequest { id: id.get() }).unwrap_or(());
-            self.schedule(id, now + ASK_AGAIN);
+            self.schedule(id, deadline);
         }
     }
 
@@ -338,10 +337,10 @@ mod tests {
     async fn a_lease_is_renewed_at_once_and_then_after_each_third_of_its_time() {
         let mut bench = Bench::new();
         let mut handle = bench.keep(1, 7);
-        assert_eq!(bench.at(Duration::ZERO), (vec![7], Some(ASK_AGAIN)));
+        assert_eq!(bench.at(Duration::ZERO), (vec![7], Some(3 * SECOND)));
         bench.answer(Duration::ZERO, 7, 30);
         assert_eq!(bench.at(SECOND), (vec![], Some(10 * SECOND)));
-        assert_eq!(bench.at(10 * SECOND), (vec![7], Some(10 * SECOND + ASK_AGAIN)));
+        assert_eq!(bench.at(10 * SECOND), (vec![7], Some(30 * SECOND)));
         assert_eq!(handle.try_recv().unwrap().unwrap().ttl, 30);
     }
 

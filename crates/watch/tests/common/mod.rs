@@ -128,10 +128,12 @@ pub(crate) fn delete(txn: &mut WriteTxn<'_>, key: &str, end: &str) {
         .unwrap();
 }
 
+/// Compacts, down to the last record.
 pub(crate) fn compact(store: &mut Store, revision: i64) -> mvcc::Result<()> {
     let mut txn = store.write();
-    txn.compact(revision)?;
+    let compaction = txn.compact(revision)?;
     txn.commit()?;
+    while compaction.run_chunk(100)? {}
     Ok(())
 }
 

@@ -83,7 +83,11 @@ async fn run(dir: PathBuf, seconds: u64) -> Result<(), Box<dyn Error>> {
         "in flight", "proposals/s", "p50 us", "p99 us", "batch", "fsync us"
     );
     for in_flight in [1, 64, 200, 1000] {
-        measure(&node, in_flight, Duration::from_secs(seconds)).await?;
+        if let Err(error) = measure(&node, in_flight, Duration::from_secs(seconds)).await {
+            // The node knows the reason.
+            node.shutdown().await?;
+            return Err(error);
+        }
     }
     let begin = Instant::now();
     for _ in 0..READS {

@@ -11,7 +11,10 @@ use tempfile::TempDir;
 use super::disk::{Change, RocksDisk};
 use super::*;
 use crate::application::{Application, ApplicationError, Applied, Entry};
+use crate::config::Config;
+use crate::error::ProposeError;
 use crate::metrics::ApplyMetrics;
+use crate::node::Node;
 use crate::state_machine::worker::{FlushPolicy, Worker};
 use crate::state_machine::{ApplyQueue, StateMachine};
 use crate::types::{CommittedLeaderId, Data, Payload};
@@ -413,6 +416,23 @@ async fn after_a_failed_write_nothing_succeeds_any_more() {
     drop(opened);
     drop(disk);
     assert_eq!(open(dir.path()).unwrap().indexes().await, [0, 1, 2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_write_stops_the_node_and_loses_nothing_that_was_acknowledged() {
+    let dir = TempDir::new().unwrap();
+    let disk = FaultyDisk::new(dir.path(), None);
+    let config = Config::single(1, 1, dir.path());
+    let node = Node::open_on(Arc::clone(&disk) as Arc<dyn Disk>, config, Positions::default()).await.unwrap();
+    node.leadership().wait_for(|leadership| leadership.is_leader).await.unwrap();
+    let acknowledged = node.propose("a".into()).await.unwrap();
+    disk.fails.store(true, Ordering::SeqCst);
+    assert_eq!(node.propose("b".into()).await, Err(ProposeError::Stopped));
+    let failed = node.failed().await.to_string();
+    assert!(failed.starts_with("writing in ") && failed.ends_with("no space left on device"), "{failed}");
+    assert_eq!(node.shutdown().await.unwrap_err().to_string(), failed);
+    drop(disk);
+    assert_eq!(open(dir.path()).unwrap().indexes().await.last(), Some(&acknowledged.index));
 }
 
 #[tokio::test]

@@ -93,16 +93,23 @@ impl<A: Application> Worker<A> {
     fn run(mut self) {
         let _ending = Ending { queue: Arc::clone(&self.queue), failure: self.failure.clone() };
         while let Some(jobs) = self.queue.take() {
-            if let Err(error) = self.work(jobs) {
-                self.failure.set(error);
+            if self.work(jobs).is_err() {
                 return;
             }
         }
         if self.failure.get().is_none()
             && let Err(error) = self.application.flush()
         {
-            self.failure.set(failed("flushing the application", error));
+            self.fail("flushing the application", error);
         }
+    }
+
+    /// Records that the application failed. This comes before anything is dropped that somebody waits for, so that
+    /// whoever learns that the node stops finds the reason.
+    fn fail(&self, operation: &'static str, error: ApplicationError) -> Error {
+        let error = failed(operation, error);
+        self.failure.set(error.clone());
+        error
     }
 
     fn work(&mut self, jobs: Vec<Job>) -> Result<()> {
@@ -133,7 +140,9 @@ impl<A: Application> Worker<A> {
 
     fn apply_durable(&mut self, batch: Batch) -> Result<()> {
         let Some(last) = batch.entries.last().map(Entry::log_id) else { return Ok(()) };
-        self.application.apply(&batch.entries).map_err(|error| failed("applying entries", error))?;
+        if let Err(error) = self.application.apply(&batch.entries) {
+            return Err(self.fail("applying entries", error));
+        }
         self.metrics.applied(batch.entries.len());
         self.flush_policy.applied(&batch.entries);
         self.applied.last = Some(last);
@@ -153,7 +162,7 @@ impl<A: Application> Worker<A> {
             Command::Applied { reply } => drop(reply.send(Ok(self.applied.clone()))),
             Command::Flush { reply } => {
                 let flushed = self.application.flush();
-                let flushed = flushed.map_err(|error| failed("flushing the application", error))?;
+                let flushed = flushed.map_err(|error| self.fail("flushing the application", error))?;
                 self.flush_policy.bytes = 0;
                 drop(reply.send(Ok(flushed)));
             }
@@ -164,7 +173,7 @@ impl<A: Application> Worker<A> {
             }
             Command::Install { dir, reply } => {
                 let applied = self.application.install(&dir);
-                self.applied = applied.map_err(|error| failed("installing a snapshot", error))?;
+                self.applied = applied.map_err(|error| self.fail("installing a snapshot", error))?;
                 self.published.send_replace(self.applied.last);
                 drop(reply.send(Ok(self.applied.clone())));
             }

@@ -344,7 +344,8 @@ impl Cursor for MemCursor<'_> {
         while self.ahead.front().is_some_and(|(ahead, _)| &ahead[..] < key) {
             self.ahead.pop_front();
         }
-        if self.ahead.is_empty() && self.from.is_some() {
+        let Some(Bound::Included(next) | Bound::Excluded(next)) = &self.from else { return };
+        if self.ahead.is_empty() && &next[..] < key {
             self.from = Some(Bound::Included(Bytes::copy_from_slice(key)));
         }
     }

@@ -130,10 +130,21 @@ fn whitespace(file: &File, complaints: &mut Vec<String>) {
     }
 }
 
-/// A module says what it is for before anything else.
+/// A module says what it is for before anything else, unless it is named after its one type, which says it.
 fn opens_with_its_purpose(file: &File, complaints: &mut Vec<String>) {
     let is_source = file.path.contains("/src/") || file.path.contains("/tests/");
-    if is_source && !file.text.starts_with("//!") {
+    if !is_source || file.text.starts_with("//!") || file.path.ends_with("/tests.rs") {
+        return;
+    }
+    let stem = file.path.rsplit('/').next().and_then(|name| name.strip_suffix(".rs")).unwrap_or_default();
+    let type_name = stem.replace('_', "");
+    let named_after_it = file.text.lines().any(|line| {
+        let declares = ["struct ", "enum ", "trait "].iter().find_map(|kind| line.split_once(kind));
+        declares.is_some_and(|(before, name)| {
+            before.starts_with("pub") && name.to_lowercase().contains(&type_name)
+        })
+    });
+    if !named_after_it {
         complaints.push(file.complain(0, "a file opens with `//!` and what it is for"));
     }
 }
@@ -243,6 +254,13 @@ mod tests {
         assert_eq!(check(arrows, "crates/server/Cargo.toml", text), 0);
         let text = "[dev-dependencies]\nraftlog.workspace = true\n";
         assert_eq!(check(arrows, "crates/mvcc/Cargo.toml", text), 0);
+    }
+
+    #[test]
+    fn a_file_without_a_purpose_is_found_unless_its_type_tells() {
+        assert_eq!(check(opens_with_its_purpose, "crates/x/src/write_tx.rs", "fn a() {}\n"), 1);
+        assert_eq!(check(opens_with_its_purpose, "crates/x/src/write_tx.rs", "pub struct WriteTx {\n"), 0);
+        assert_eq!(check(opens_with_its_purpose, "crates/x/src/write_tx.rs", "//! Writes.\nfn a() {}\n"), 0);
     }
 
     #[test]

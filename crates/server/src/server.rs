@@ -230,7 +230,7 @@ impl Parts {
             },
         )?;
         let mut attached = Vec::new();
-        store.for_each_leased(|key: &[u8], lease: LeaseId| attached.push((lease, key.to_vec())))?;
+        store.for_each_leased(|key: &[u8], lease: LeaseId| attached.push((lease, key.to_vec())));
         lessor.attach_many(attached)?;
         let (compactions, compactor) =
             compactor::channel(config.compaction_batch_limit, config.compaction_sleep_interval);

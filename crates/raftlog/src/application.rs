@@ -83,6 +83,10 @@ pub trait Application: Send + 'static {
 
     /// Makes everything applied so far durable, and returns the position a crash right now would leave.
     ///
+    /// An application for which this takes long may begin it, let it go on in the background, and return the older
+    /// position that is durable by now; the log then keeps more until next time. Nothing is applied meanwhile.
+    /// It is called for the last time when the node stops; then the application is dropped.
+    ///
     /// # Errors
     ///
     /// An error stops the member.

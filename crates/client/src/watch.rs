@@ -13,7 +13,7 @@
 //!
 //! All watches of a client share one gRPC stream. When it breaks, every watch is created anew, on the next endpoint, one
 //! revision after the last it was told of: nothing is lost and nothing comes twice. What breaks a watch for good is in
-//! [`Error::WatchCanceled`](crate::Error::WatchCanceled), above all that history was compacted beyond it.
+//! [`Error::WatchCanceled`], above all that history was compacted beyond it.
 //!
 //! Events wait in memory for a reader that does not read; a reader that may fall far behind does better to drop its watch
 //! and read anew.

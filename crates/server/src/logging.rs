@@ -28,7 +28,7 @@ pub fn init(config: &Config) {
         .with_default(config.log_level.min(LevelFilter::WARN))
         .with_target("etcd_rs", config.log_level)
         .with_target("etcd_rs_server", config.log_level)
-        .with_target("etcd_rs_raftlog", config.log_level)
+        .with_target("raftlog", config.log_level)
         .with_target("etcd_rs_mvcc", config.log_level)
         .with_target("etcd_rs_backend", config.log_level)
         .with_target("etcd_rs_lease", config.log_level)

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use api::etcdserverpb::{
@@ -10,6 +10,7 @@ use api::etcdserverpb::{
     maintenance_client::MaintenanceClient, watch_client::WatchClient,
 };
 use api::health::health_client::HealthClient;
+use server::Server;
 use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
 
@@ -28,6 +29,14 @@ pub struct Settings {
     pub default_peer_url: bool,
 }
 
+/// Where a member runs.
+#[derive(Debug)]
+enum Running {
+    Nowhere,
+    Here(Server),
+    Process(Child),
+}
+
 /// A running member. It is killed, and its data removed, when this goes out of scope.
 #[derive(Debug)]
 pub struct Member {
@@ -37,7 +46,7 @@ pub struct Member {
     client_url: String,
     listen_peer_url: String,
     peer_url: String,
-    process: Option<Child>,
+    running: Running,
     channel: Channel,
 }
 
@@ -65,36 +74,81 @@ impl Member {
             client_url,
             listen_peer_url,
             peer_url,
-            process: None,
+            running: Running::Nowhere,
             channel,
         };
         member.launch().await;
         member
     }
 
-    /// Starts the process on whatever data is there and waits until it serves.
+    /// Starts on whatever data is there and waits until it serves.
     ///
     /// # Panics
     /// When it ends instead.
     pub async fn launch(&mut self) {
-        let log = File::options().create(true).append(true).open(self.log()).expect("the log can be opened");
-        let program = match self.target {
-            Target::Binary => programs().server.clone(),
-            Target::Real => real_etcd().join("etcd"),
+        self.running = match self.target {
+            Target::InProcess => Running::Here(self.start_here().await),
+            Target::Binary => Running::Process(self.spawn(&programs().server)),
+            Target::Real => Running::Process(self.spawn(&real_etcd().join("etcd"))),
         };
-        let process = Command::new(&program)
-            .args(["--name", "default", "--data-dir"])
-            .arg(self.data_dir())
-            .args(["--listen-client-urls", &self.client_url, "--advertise-client-urls", &self.client_url])
-            .args([
-                "--listen-peer-urls",
-                &self.listen_peer_url,
-                "--initial-advertise-peer-urls",
-                &self.peer_url,
-            ])
-            .args(["--initial-cluster", &format!("default={}", self.peer_url)])
-            .args(self.settings.quota_backend_bytes.map(|bytes| format!("--quota-backend-bytes={bytes}")))
-            .args(self.settings.progress_interval.map(progress_flag))
+        // The old connection may have been to the process before.
+        self.channel =
+            Endpoint::from_shared(self.client_url.clone()).expect("a well-formed URL").connect_lazy();
+        eventually("a member that serves", async || {
+            if let Running::Process(process) = &mut self.running
+                && let Some(status) = process.try_wait().expect("it is our child")
+            {
+                let log = fs::read_to_string(self.log()).unwrap_or_default();
+                panic!("the member ended with {status}:\n{log}");
+            }
+            let probe = api::etcdserverpb::RangeRequest { key: "probe".into(), ..Default::default() };
+            self.kv().range(probe).await.ok()
+        })
+        .await;
+    }
+
+    fn flags(&self) -> Vec<String> {
+        let mut flags: Vec<String> = [
+            ("--name", "default"),
+            ("--data-dir", &*self.data_dir().to_string_lossy()),
+            ("--listen-client-urls", &self.client_url),
+            ("--advertise-client-urls", &self.client_url),
+            ("--listen-peer-urls", &self.listen_peer_url),
+            ("--initial-advertise-peer-urls", &self.peer_url),
+            ("--initial-cluster", &format!("default={}", self.peer_url)),
+        ]
+        .iter()
+        .map(|(flag, value)| format!("{flag}={value}"))
+        .collect();
+        flags.extend(self.settings.progress_interval.map(progress_flag));
+        flags.extend(self.settings.quota_backend_bytes.map(|bytes| format!("--quota-backend-bytes={bytes}")));
+        flags
+    }
+
+    async fn start_here(&self) -> Server {
+        let mut config = server::Config {
+            name: "default".to_owned(),
+            data_dir: self.data_dir(),
+            listen_client_urls: vec![self.client_url.clone()],
+            advertise_client_urls: vec![self.client_url.clone()],
+            listen_peer_urls: vec![self.listen_peer_url.clone()],
+            initial_advertise_peer_urls: vec![self.peer_url.clone()],
+            initial_cluster: format!("default={}", self.peer_url),
+            ..server::Config::default()
+        };
+        if let Some(bytes) = self.settings.quota_backend_bytes {
+            config.quota_backend_bytes = Some(bytes.into());
+        }
+        if let Some(interval) = self.settings.progress_interval {
+            config.watch_progress_notify_interval = interval;
+        }
+        Server::start(config).await.expect("a member that starts")
+    }
+
+    fn spawn(&self, program: &Path) -> Child {
+        let log = File::options().create(true).append(true).open(self.log()).expect("the log can be opened");
+        Command::new(program)
+            .args(self.flags())
             // What concerns the tests does not concern the server.
             .env_remove("ETCD_REAL")
             .env_remove("ETCD_RS_BIN")
@@ -103,43 +157,44 @@ impl Member {
             .stdout(log.try_clone().expect("a file handle can be copied"))
             .stderr(log)
             .spawn()
-            .unwrap_or_else(|error| panic!("starting {}: {error}", program.display()));
-        self.process = Some(process);
-        // The old connection may have been to the process before.
-        self.channel =
-            Endpoint::from_shared(self.client_url.clone()).expect("a well-formed URL").connect_lazy();
-        eventually("a member that serves", async || {
-            let ended =
-                self.process.as_mut().and_then(|process| process.try_wait().expect("it is our child"));
-            if let Some(status) = ended {
-                let log = fs::read_to_string(self.log()).unwrap_or_default();
-                panic!("{} ended with {status}:\n{log}", program.display());
-            }
-            let probe = api::etcdserverpb::RangeRequest { key: "probe".into(), ..Default::default() };
-            self.kv().range(probe).await.ok()
-        })
-        .await;
+            .unwrap_or_else(|error| panic!("starting {}: {error}", program.display()))
     }
 
     /// Kills the process as a power failure would, but for what the kernel still holds.
+    ///
+    /// # Panics
+    /// When it has no process of its own.
     pub fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            // Killing fails only if it has ended already, which is as good.
-            drop(process.kill());
-            drop(process.wait());
+        match std::mem::replace(&mut self.running, Running::Nowhere) {
+            Running::Process(mut process) => {
+                // Killing fails only if it has ended already, which is as good.
+                drop(process.kill());
+                drop(process.wait());
+            }
+            Running::Here(_) => panic!("a member in this process cannot be killed alone"),
+            Running::Nowhere => {}
         }
     }
 
-    /// Stops the process by a signal and returns how it ended.
+    /// Stops it as a signal does and returns how the process ended, if it has one of its own.
     ///
     /// # Panics
     /// When it does not stop.
-    pub async fn stop(&mut self, signal: &str) -> std::process::ExitStatus {
-        let mut process = self.process.take().expect("only a running member can be stopped");
-        let pid = process.id().to_string();
-        let sent = Command::new("kill").args(["-s", signal, &pid]).status().expect("kill can be run");
-        assert!(sent.success(), "kill -s {signal} {pid} failed");
-        eventually("a stopped member", async || process.try_wait().expect("it is our child")).await
+    pub async fn stop(&mut self, signal: &str) -> Option<ExitStatus> {
+        match std::mem::replace(&mut self.running, Running::Nowhere) {
+            Running::Process(mut process) => {
+                let pid = process.id().to_string();
+                let sent = Command::new("kill").args(["-s", signal, &pid]).status().expect("kill can be run");
+                assert!(sent.success(), "kill -s {signal} {pid} failed");
+                let ended = async || process.try_wait().expect("it is our child");
+                Some(eventually("a stopped member", ended).await)
+            }
+            Running::Here(server) => {
+                server.shutdown().await.expect("a member that stops without an error");
+                None
+            }
+            Running::Nowhere => panic!("only a running member can be stopped"),
+        }
     }
 
     /// What kind it is.
@@ -172,7 +227,8 @@ impl Member {
     /// # Panics
     /// When the process is gone.
     pub fn resident_bytes(&self) -> Option<u64> {
-        let pid = self.process.as_ref()?.id();
+        let Running::Process(process) = &self.running else { return None };
+        let pid = process.id();
         let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
         let kibibytes: u64 = line.split_whitespace().next()?.parse().ok()?;
@@ -217,7 +273,19 @@ impl Member {
 
 impl Drop for Member {
     fn drop(&mut self) {
-        self.kill();
+        match std::mem::replace(&mut self.running, Running::Nowhere) {
+            Running::Process(mut process) => {
+                drop(process.kill());
+                drop(process.wait());
+            }
+            // It has threads and open files; a failed test leaves them to the end of the process.
+            Running::Here(server) if !std::thread::panicking() => {
+                let handle = tokio::runtime::Handle::current();
+                drop(tokio::task::block_in_place(|| handle.block_on(server.shutdown())));
+            }
+            Running::Here(_) => {}
+            Running::Nowhere => {}
+        }
         if std::thread::panicking() {
             let log = fs::read_to_string(self.log()).unwrap_or_default();
             let from = log.len().saturating_sub(4000);

@@ -8,6 +8,8 @@ use crate::Member;
 /// A kind of member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
+    /// The server inside the test's own process, as a program that embeds it has it.
+    InProcess,
     /// The `etcd-rs` program.
     Binary,
     /// A real etcd.
@@ -48,6 +50,7 @@ macro_rules! each_target {
         $($(#[$doc])+ mod $name {
             #[allow(unused_imports, reason = "not every body needs what its file imports")]
             use super::*;
+            $crate::each_target!(@test in_process, InProcess, $member, $body);
             $crate::each_target!(@test binary, Binary, $member, $body);
             $crate::each_target!(@test real_etcd, Real, $member, $body);
         })+
@@ -56,6 +59,7 @@ macro_rules! each_target {
         $($(#[$doc])+ mod $name {
             #[allow(unused_imports, reason = "not every body needs what its file imports")]
             use super::*;
+            $crate::each_target!(@test in_process, InProcess, $member, $body);
             $crate::each_target!(@test binary, Binary, $member, $body);
         })+
     };

@@ -203,8 +203,10 @@ each_target! {
         let first = member.range(range("a", "z")).await;
         for signal in ["TERM", "INT"] {
             let ended = member.stop(signal).await;
-            let number = if signal == "TERM" { 15 } else { 2 };
-            assert_eq!(ended.signal(), Some(number), "{ended:?}");
+            if let Some(ended) = ended {
+                let number = if signal == "TERM" { 15 } else { 2 };
+                assert_eq!(ended.signal(), Some(number), "{ended:?}");
+            }
             member.launch().await;
             let again = member.range(range("a", "z")).await;
             assert_eq!((&again.kvs, ids(&again)), (&first.kvs, ids(&first)));
@@ -244,6 +246,11 @@ mod the_quota_raises_the_alarm {
 
     use super::Target;
     use etcd_rs_e2e::run_alone;
+
+    #[test]
+    fn in_process() {
+        run_alone(super::the_quota_raises_the_alarm(Target::InProcess));
+    }
 
     #[test]
     fn binary() {

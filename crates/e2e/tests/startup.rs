@@ -13,7 +13,7 @@ use etcd_rs_e2e as e2e;
 fn program(target: Target) -> PathBuf {
     match target {
         Target::Real => e2e::real_etcd().join("etcd"),
-        Target::Binary => e2e::programs().server.clone(),
+        Target::InProcess | Target::Binary => e2e::programs().server.clone(),
     }
 }
 

@@ -60,7 +60,7 @@ impl Applier {
             Command::Put(request) => kv::put(shared, txn, &request)?,
             Command::DeleteRange(request) => kv::delete_range(shared, txn, &request)?,
             Command::Txn(request) => txn::apply(shared, txn, &request)?,
-            Command::Compaction(request) => kv::compact(shared, txn, &request)?,
+            Command::Compaction(request) => kv::compact(txn, &request)?,
             Command::LeaseGrant(request) => lease::grant(shared, txn, &request),
             Command::LeaseRevoke(request) => lease::revoke(shared, txn, request.id)?,
             Command::LeaseExpire(request) => lease::expire(shared, txn, &request.ids)?,
@@ -82,6 +82,7 @@ impl Application for Applier {
     fn apply(&mut self, batch: &[Entry]) -> Result<(), ApplicationError> {
         let mut answers = Vec::new();
         let mut entries_of_ours = 0;
+        let mut compactions = Vec::new();
         let mut txn = self.store.write();
         for entry in batch {
             self.meta.advance(entry);
@@ -91,6 +92,10 @@ impl Application for Applier {
             entries_of_ours += usize::from(ours);
             for request in decoded.requests {
                 let answer = Self::request(&self.shared, &mut txn, request.command)?;
+                // Nothing may be removed before it is committed that it may be.
+                if let Ok(Output::Compaction { running, .. }) = &answer {
+                    compactions.push(running.clone());
+                }
                 if ours {
                     answers.push((request.id, answer));
                 }
@@ -98,6 +103,9 @@ impl Application for Applier {
         }
         self.meta.record(txn.tx());
         let commit = txn.commit()?;
+        for compaction in compactions {
+            self.shared.compactions.start(compaction);
+        }
         self.shared.applied(&self.meta);
         if !commit.changes.is_empty() {
             self.shared.watches.publish(commit, self.meta.term());

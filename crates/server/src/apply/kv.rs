@@ -112,16 +112,9 @@ pub(super) fn delete(
     Ok((i64::try_from(deleted.len()).expect("keys fit in memory"), prevs))
 }
 
-pub(super) fn compact(
-    shared: &Shared,
-    txn: &mut WriteTxn<'_>,
-    request: &CompactionRequest,
-) -> mvcc::Result<Answer> {
+pub(super) fn compact(txn: &mut WriteTxn<'_>, request: &CompactionRequest) -> mvcc::Result<Answer> {
     match txn.compact(request.revision) {
-        Ok(running) => {
-            shared.compactions.start(running.clone());
-            Ok(Ok(Output::Compaction { revision: txn.revision(), running }))
-        }
+        Ok(running) => Ok(Ok(Output::Compaction { revision: txn.revision(), running })),
         Err(mvcc::Error::Compacted { .. }) => Ok(Err(status::COMPACTED)),
         Err(mvcc::Error::FutureRevision { .. }) => Ok(Err(status::FUTURE_REV)),
         Err(error) => Err(error),

@@ -86,6 +86,8 @@ impl Compaction {
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     pub(crate) saved: Saved,
+    /// Compactions up to here may have begun before the store was opened: what they would hash is partly gone.
+    interrupted: i64,
     stage: Option<Stage>,
 }
 
@@ -100,8 +102,10 @@ enum Stage {
 }
 
 impl Progress {
-    pub(crate) fn resume(saved: Saved) -> Self {
-        Self { saved, stage: None }
+    /// Goes on where the disk says it was; `scheduled` is the last compaction that was asked for.
+    pub(crate) fn resume(saved: Saved, scheduled: i64) -> Self {
+        let interrupted = if saved.finished < scheduled { scheduled } else { -1 };
+        Self { saved, interrupted, stage: None }
     }
 
     fn advance(&mut self, shared: &Shared, revision: i64, limit: usize) -> Result<()> {
@@ -141,7 +145,6 @@ impl Progress {
         Ok(())
     }
 
-    /// An interrupted compaction goes on with deleting; what it would have hashed is partly gone.
     fn begin(&mut self, revision: i64) -> Stage {
         if self.saved.target > self.saved.finished {
             return Stage::Delete { hash: None };
@@ -149,6 +152,9 @@ impl Progress {
         let from = Revision::new(self.saved.finished.max(0), 0);
         self.saved.target = revision;
         self.saved.position = from;
+        if revision <= self.interrupted {
+            return Stage::Delete { hash: None };
+        }
         Stage::Collect { from, superseded: Superseded::default() }
     }
 

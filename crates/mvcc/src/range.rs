@@ -64,9 +64,13 @@ pub(crate) fn ranks(tree: &Tree, span: Span<'_>) -> std::ops::Range<usize> {
 /// The range's answer from a tree; the revision in it is left to the caller.
 pub(crate) fn in_tree(tree: &Tree, options: &RangeOptions, messages: &impl Messages) -> Result<RangeResult> {
     if let Span::One(key) = options.span() {
-        let found: Vec<_> = tree.find(key).into_iter().collect();
-        let keys = found.len();
-        return if options.count_only { Ok(counted(keys)) } else { finish(found, keys, options, messages) };
+        let found = tree.find(key);
+        let keys = usize::from(found.is_some());
+        if options.count_only {
+            return Ok(counted(keys));
+        }
+        let found = found.into_iter().filter(|item| options.passes(&item.meta())).collect();
+        return finish(found, keys, options, messages);
     }
     let ranks = ranks(tree, options.span());
     let keys = ranks.len();

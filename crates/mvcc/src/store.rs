@@ -41,7 +41,7 @@ impl Store {
             deleted: AtomicU64::new(saved.deleted),
             failed: AtomicBool::new(false),
             pins: Mutex::new(Pins::default()),
-            progress: Mutex::new(Progress::resume(saved)),
+            progress: Mutex::new(Progress::resume(saved, state.scheduled)),
             hashes: Mutex::new(CompactionHashes::default()),
         };
         Ok(Self { shared: Arc::new(shared), tree, state })

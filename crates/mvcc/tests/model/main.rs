@@ -401,7 +401,7 @@ fn check_changes(found: &[Changes], expected: &[&keyspace::Change], model: &Keys
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, max_shrink_iters: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2000, max_shrink_iters: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_store_does_what_the_model_does(steps in prop::collection::vec(step(), 0..40)) {

@@ -21,9 +21,9 @@ pub(crate) struct Flags {
     /// Only these loads.
     #[arg(long, value_enum, value_delimiter = ',')]
     pub(crate) only: Vec<LoadName>,
-    /// Keys of the big load.
-    #[arg(long, default_value_t = 1_000_000)]
-    pub(crate) keys: u64,
+    /// Keys of the big load; 1,000,000 if not given, 50,000 in a short look.
+    #[arg(long)]
+    keys: Option<u64>,
     /// How long each timed load runs.
     #[arg(long, default_value_t = 5)]
     pub(crate) seconds: u64,
@@ -82,14 +82,20 @@ impl Flags {
         loads.iter().any(|load| self.wants(*load))
     }
 
-    /// Applies what `--quick` means.
+    /// Applies what `--quick` means, and gives this run a data directory that no other run uses.
     pub(crate) fn settled(mut self) -> Self {
+        self.data.push(std::process::id().to_string());
         if self.quick {
             self.seconds = self.seconds.min(2);
             self.rounds = 1;
-            self.keys = self.keys.min(50_000);
+            self.keys.get_or_insert(50_000);
         }
         self
+    }
+
+    /// Keys of the big load.
+    pub(crate) fn keys(&self) -> u64 {
+        self.keys.unwrap_or(1_000_000)
     }
 
     /// How long a timed load runs.

@@ -37,7 +37,7 @@ impl Bench<'_> {
     }
 
     fn add(&mut self, name: &str, unit: Unit, figure: Figure) {
-        crate::report::progress(self.product, name, unit, &figure);
+        crate::report::progress(self.member.name(), name, unit, &figure);
         self.results.add(self.product, name, unit, figure);
     }
 }

@@ -61,6 +61,10 @@ async fn bench(flags: &Flags) -> Result<()> {
     println!("{table}");
     let written = write_out(&flags.out, &products, &results, &table)?;
     println!("written: {}", written.join(", "));
+    if outcome.is_ok() {
+        // After a failure the servers' logs, all that is left in it, are worth keeping.
+        fs::remove_dir_all(&flags.data).with_context(|| format!("removing {}", flags.data.display()))?;
+    }
     outcome
 }
 

@@ -73,6 +73,11 @@ impl Member {
         Ok(member)
     }
 
+    /// What the tables call its product.
+    pub(crate) fn name(&self) -> &str {
+        &self.product.name
+    }
+
     /// Where clients connect.
     pub(crate) fn address(&self) -> SocketAddr {
         self.client

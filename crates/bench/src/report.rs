@@ -11,9 +11,8 @@ use crate::results::{Figure, Results, Row, Unit};
 
 /// Tells the user of one figure as soon as it is there.
 #[expect(clippy::print_stderr, reason = "progress is for the person who waits")]
-pub(crate) fn progress(product: usize, load: &str, unit: Unit, figure: &Figure) {
-    let who = if product == 0 { "  first" } else { "  second" };
-    eprintln!("{who:<9} {load:<44} {:>10}  {}", value(unit, figure.value), details(figure));
+pub(crate) fn progress(product: &str, load: &str, unit: Unit, figure: &Figure) {
+    eprintln!("{product:<9} {load:<44} {:>10}  {}", value(unit, figure.value), details(figure));
 }
 
 fn details(figure: &Figure) -> String {
@@ -120,7 +119,9 @@ fn conditions(flags: &Flags, products: &[Product]) -> String {
             format!(
                 "one member, fsync on, loopback, the generator on the same machine; 10 connections, \
                  256-byte values; {} keys of 60 bytes in the big load; {} s a load, median of {} rounds",
-                flags.keys, flags.seconds, flags.rounds
+                flags.keys(),
+                flags.seconds,
+                flags.rounds
             ),
         ),
     ] {

@@ -35,7 +35,7 @@ pub(crate) async fn all(bench: &mut Bench<'_>) -> Result<()> {
 }
 
 async fn load(bench: &mut Bench<'_>) -> Result<()> {
-    let total = bench.flags.keys;
+    let total = bench.flags.keys();
     let load = Numbered::new(0, move |number, out: &mut Vec<u8>| {
         frame(&messages::put(messages::key(number, total), messages::value(number)), out);
     });
@@ -86,8 +86,8 @@ async fn page(bench: &mut Bench<'_>) -> Result<()> {
             break false;
         }
     };
-    anyhow::ensure!(!finished || seen == bench.flags.keys, "paging found {seen} keys");
-    let share = seen as f64 / bench.flags.keys as f64;
+    anyhow::ensure!(!finished || seen == bench.flags.keys(), "paging found {seen} keys");
+    let share = seen as f64 / bench.flags.keys() as f64;
     let note = (!finished).then(|| format!("extrapolated from {:.0} %", share * 100.0));
     let figure = Figure {
         p50: Some(latencies.quantile(0.5)),
@@ -101,7 +101,7 @@ async fn page(bench: &mut Bench<'_>) -> Result<()> {
 }
 
 async fn random_gets(bench: &mut Bench<'_>) -> Result<()> {
-    let total = bench.flags.keys;
+    let total = bench.flags.keys();
     let load = Numbered::new(0, move |number: u64, out: &mut Vec<u8>| {
         let number = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
         frame(&messages::get(messages::key(number % total, total), false), out);
@@ -113,7 +113,7 @@ async fn random_gets(bench: &mut Bench<'_>) -> Result<()> {
 
 /// Overwrites keys while everything before is compacted away: what do writers feel, and how long does it take?
 async fn compact(bench: &mut Bench<'_>) -> Result<()> {
-    let total = bench.flags.keys;
+    let total = bench.flags.keys();
     let overwrite = |number: u64, out: &mut Vec<u8>| {
         let number = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
         frame(&messages::put(messages::key(number % total, total), messages::value(number)), out);

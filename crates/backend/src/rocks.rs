@@ -114,7 +114,7 @@ impl Backend for DiskBackend {
     }
 
     fn scan<'a>(&'a self, table: Table, from: &[u8], to: Option<&[u8]>) -> Result<Box<dyn Cursor + 'a>> {
-        let records = self.db.raw_iterator_cf_opt(self.family(table), bounded(to));
+        let records = self.db.raw_iterator_cf_opt(self.family(table), scanning(table, to));
         Ok(Box::new(DiskCursor::new(self, records, from)))
     }
 
@@ -235,7 +235,7 @@ impl ReadTx for DiskReadTx<'_> {
     }
 
     fn scan<'a>(&'a self, table: Table, from: &[u8], to: Option<&[u8]>) -> Result<Box<dyn Cursor + 'a>> {
-        let records = self.snapshot.raw_iterator_cf_opt(self.backend.family(table), bounded(to));
+        let records = self.snapshot.raw_iterator_cf_opt(self.backend.family(table), scanning(table, to));
         Ok(Box::new(DiskCursor::new(self.backend, records, from)))
     }
 }
@@ -274,13 +274,14 @@ impl Cursor for DiskCursor<'_> {
     }
 }
 
-fn bounded(to: Option<&[u8]>) -> ReadOptions {
+fn scanning(table: Table, to: Option<&[u8]>) -> ReadOptions {
     let mut options = ReadOptions::default();
     if let Some(to) = to {
         options.set_iterate_upper_bound(to);
     }
-    // Long scans fetch ahead on their own; what they read must not push out what point reads need.
     options.set_auto_readahead_size(true);
+    // A walk over history must not push out what point reads need.
+    options.fill_cache(table != Table::Rev);
     options
 }
 

@@ -3,7 +3,6 @@
 //! `cargo run --release -p etcd-rs-mvcc --example load -- [keys] [directory]`; without a directory it stays in memory.
 
 #![expect(clippy::print_stdout, reason = "printing is what it is for")]
-#![expect(clippy::disallowed_methods, reason = "it measures time")]
 #![allow(clippy::cast_precision_loss, reason = "figures to look at")]
 
 use std::sync::Arc;

@@ -9,6 +9,8 @@
 //! changes FROM, record MAIN SUB, hash [N], status, stored
 //! ```
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;

@@ -209,10 +209,7 @@ impl Inner {
     /// Unites a child that has become small with a neighbour, if both fit into one node.
     fn unite(&mut self, at: usize) {
         for left in [at.checked_sub(1), Some(at)].into_iter().flatten() {
-            let [a, b] = match self.children.get(left..left + 2) {
-                Some([a, b]) => [a, b],
-                _ => continue,
-            };
+            let Some([a, b]) = self.children.get(left..left + 2) else { continue };
             if let Some(united) = Node::united(a, b, &self.separators.to_vec(left)) {
                 self.children[left] = Arc::new(united);
                 self.counts[left] += self.counts[left + 1];

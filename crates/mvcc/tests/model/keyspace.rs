@@ -7,29 +7,29 @@ use etcd_rs_mvcc::{KvHash, Order, RangeOptions, Target};
 use prost::Message as _;
 
 #[derive(Clone, Debug)]
-pub struct Change {
-    pub main: i64,
-    pub sub: i64,
+pub(crate) struct Change {
+    pub(crate) main: i64,
+    pub(crate) sub: i64,
     /// With a value for a put; for a delete as etcd stores it.
-    pub kv: KeyValue,
-    pub tombstone: bool,
+    pub(crate) kv: KeyValue,
+    pub(crate) tombstone: bool,
 }
 
 /// What a range must answer.
 #[derive(Debug, PartialEq)]
-pub enum Answer {
+pub(crate) enum Answer {
     Compacted,
     Future,
     Found { revision: i64, count: i64, more: bool, kvs: Vec<KeyValue> },
 }
 
 #[derive(Clone, Debug)]
-pub struct Keyspace {
-    pub changes: Vec<Change>,
+pub(crate) struct Keyspace {
+    pub(crate) changes: Vec<Change>,
     /// Those that a finished compaction has left.
-    pub stored: Vec<Change>,
-    pub revision: i64,
-    pub compact_revision: i64,
+    pub(crate) stored: Vec<Change>,
+    pub(crate) revision: i64,
+    pub(crate) compact_revision: i64,
     open: i64,
 }
 
@@ -39,7 +39,7 @@ impl Default for Keyspace {
     }
 }
 
-pub fn within(key: &[u8], first: &[u8], end: &[u8]) -> bool {
+pub(crate) fn within(key: &[u8], first: &[u8], end: &[u8]) -> bool {
     match end {
         [] => key == first,
         [0] => key >= first,
@@ -48,7 +48,7 @@ pub fn within(key: &[u8], first: &[u8], end: &[u8]) -> bool {
 }
 
 impl Keyspace {
-    pub fn state_at(&self, revision: i64) -> BTreeMap<Vec<u8>, KeyValue> {
+    pub(crate) fn state_at(&self, revision: i64) -> BTreeMap<Vec<u8>, KeyValue> {
         let mut state = BTreeMap::new();
         for change in self.changes.iter().filter(|change| change.main <= revision) {
             if change.tombstone {
@@ -61,11 +61,11 @@ impl Keyspace {
     }
 
     /// Counting what the open request has changed.
-    pub fn now(&self) -> i64 {
+    pub(crate) fn now(&self) -> i64 {
         self.revision + i64::from(self.open > 0)
     }
 
-    pub fn put(&mut self, key: &[u8], value: &[u8], lease: i64) {
+    pub(crate) fn put(&mut self, key: &[u8], value: &[u8], lease: i64) {
         let main = self.revision + 1;
         let old = self.state_at(main).remove(key);
         let kv = KeyValue {
@@ -80,7 +80,7 @@ impl Keyspace {
     }
 
     /// Returns the keys that were there.
-    pub fn delete(&mut self, first: &[u8], end: &[u8]) -> Vec<Vec<u8>> {
+    pub(crate) fn delete(&mut self, first: &[u8], end: &[u8]) -> Vec<Vec<u8>> {
         let keys: Vec<Vec<u8>> =
             self.state_at(self.revision + 1).into_keys().filter(|key| within(key, first, end)).collect();
         for key in &keys {
@@ -96,13 +96,13 @@ impl Keyspace {
         self.open += 1;
     }
 
-    pub fn end_request(&mut self) {
+    pub(crate) fn end_request(&mut self) {
         self.revision += i64::from(self.open > 0);
         self.open = 0;
     }
 
     /// Drops what a compaction drops.
-    pub fn finish_compaction(&mut self, at: i64) {
+    pub(crate) fn finish_compaction(&mut self, at: i64) {
         let stored = std::mem::take(&mut self.stored);
         let is_newest = |change: &Change, n: usize| {
             !stored[n + 1..].iter().any(|later| later.main <= at && later.kv.key == change.kv.key)
@@ -119,11 +119,11 @@ impl Keyspace {
             .collect();
     }
 
-    pub fn stored_bytes(&self) -> u64 {
+    pub(crate) fn stored_bytes(&self) -> u64 {
         self.stored.iter().map(|change| 16 + change.kv.encoded_len() as u64).sum()
     }
 
-    pub fn range(&self, options: &RangeOptions) -> Answer {
+    pub(crate) fn range(&self, options: &RangeOptions) -> Answer {
         let revision = if options.revision <= 0 { self.now() } else { options.revision };
         if options.revision > self.revision {
             return Answer::Future;
@@ -133,7 +133,7 @@ impl Keyspace {
         }
         let mut kvs: Vec<KeyValue> = self.state_at(revision).into_values().collect();
         kvs.retain(|kv| within(&kv.key, &options.key, &options.range_end));
-        let count = kvs.len() as i64;
+        let count = i64::try_from(kvs.len()).unwrap();
         if options.count_only {
             return Answer::Found { revision: self.now(), count, more: false, kvs: Vec::new() };
         }
@@ -143,7 +143,7 @@ impl Keyspace {
             options.min_create_revision,
             options.max_create_revision,
         ];
-        let limit = if options.limit > 0 { options.limit as usize } else { usize::MAX };
+        let limit = usize::try_from(options.limit).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
         let by_key =
             options.order == Order::None || (options.target == Target::Key && options.order == Order::Ascend);
         if by_key && filters == [0; 4] {
@@ -180,7 +180,7 @@ impl Keyspace {
     }
 
     /// The rules of HashKV word by word. `None` where they let the answer depend on how far a compaction is.
-    pub fn hash(&self, at: i64, compacting: bool) -> Option<KvHash> {
+    pub(crate) fn hash(&self, at: i64, compacting: bool) -> Option<KvHash> {
         let state = self.state_at(at);
         let keep = |change: &Change| {
             // The newest change of its key up to then, and no tombstone.

@@ -1,5 +1,7 @@
 //! Random requests, compactions, crashes and reads, against a [plain model](keyspace).
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod keyspace;
 
 use std::sync::Arc;

@@ -60,7 +60,10 @@ pub(crate) fn split(entry: &[u8]) -> Option<(&[u8], Revision)> {
     let (prefix, revision) = entry.split_at_checked(entry.len().checked_sub(Revision::LEN)?)?;
     let mut bytes: [u8; Revision::LEN] = revision.try_into().ok()?;
     bytes.iter_mut().for_each(|byte| *byte = !*byte);
-    Some((prefix, Revision::from_bytes(&bytes)?))
+    let revision = Revision::from_bytes(&bytes)?;
+    // No request has that many changes.
+    u32::try_from(revision.sub()).ok()?;
+    Some((prefix, revision))
 }
 
 /// Appends the user key whose entries begin with `prefix`. `None` if there is none such.
@@ -100,7 +103,7 @@ pub(crate) fn decode_value(bytes: &[u8], revision: Revision) -> Option<Option<Ke
                 mod_revision: revision,
                 version: signed(number()?),
                 lease: LeaseId::new(signed(number()?)),
-                value_size: usize::try_from(number()?).ok()?,
+                value_size: u32::try_from(number()?).ok()? as usize,
             }))
         }
         _ => None,
@@ -163,7 +166,9 @@ mod tests {
         assert_eq!(decode_value(&[], Revision::default()), None);
         assert_eq!(decode_value(&[PUT, 1, 1], Revision::default()), None);
         assert_eq!(decode_value(&[7], Revision::default()), None);
+        assert_eq!(decode_value(&[PUT, 1, 1, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 1], Revision::default()), None);
         assert_eq!(split(&[0; 15]), None);
+        assert_eq!(split(&[0x80; 16]), None, "more changes than a request can have");
         assert_eq!(decode_key(b"no end", &mut Vec::new()), None);
         assert_eq!(decode_key(b"\0\x02\0\x01", &mut Vec::new()), None);
     }

@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use api::internal::request::Command;
 use api::status;
+use bytes::Bytes;
 use mvcc::{Store, WriteTxn};
 use prost::Message as _;
 use raftlog::{Application, ApplicationError, Applied, Entry};
@@ -31,6 +32,11 @@ pub(crate) use quota::{LEASE_COST, Quota, put_cost, txn_cost};
 pub(crate) use txn::evaluate;
 
 use crate::member::Shared;
+
+/// A client's request, which this or another member has decoded before it was proposed.
+fn decode<M: prost::Message + Default>(request: Bytes) -> mvcc::Result<M> {
+    M::decode(request).map_err(|error| mvcc::Error::undecodable(&error))
+}
 
 /// Turns committed entries into state.
 pub(crate) struct Applier {
@@ -57,9 +63,9 @@ impl Applier {
             return Ok(Err(status));
         }
         let answer = match command {
-            Command::Put(request) => kv::put(shared, txn, &request)?,
-            Command::DeleteRange(request) => kv::delete_range(shared, txn, &request)?,
-            Command::Txn(request) => txn::apply(shared, txn, &request)?,
+            Command::Put(request) => kv::put(shared, txn, &decode(request)?)?,
+            Command::DeleteRange(request) => kv::delete_range(shared, txn, &decode(request)?)?,
+            Command::Txn(request) => txn::apply(shared, txn, &decode(request)?)?,
             Command::Compaction(request) => kv::compact(txn, &request)?,
             Command::LeaseGrant(request) => lease::grant(shared, txn, &request),
             Command::LeaseRevoke(request) => lease::revoke(shared, txn, request.id)?,

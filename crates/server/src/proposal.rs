@@ -419,7 +419,8 @@ mod tests {
     fn a_batch_decodes_as_what_was_gathered() {
         let put = api::etcdserverpb::PutRequest { key: "k".into(), value: "v".into(), ..Default::default() };
         let mut batch = Batch::default();
-        Command::put(put.encode_to_vec().into()).encode(7, &mut batch.requests);
+        let put = Bytes::from(put.encode_to_vec());
+        Command::put(put.clone()).encode(7, &mut batch.requests);
         Command::lease_revoke(&api::etcdserverpb::LeaseRevokeRequest { id: 5 })
             .encode(8, &mut batch.requests);
         let decoded = api::internal::Batch::decode(batch.entry(3)).unwrap();

@@ -28,12 +28,15 @@ pub struct Request {
 pub mod request {
     #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Command {
-        #[prost(message, tag = "10")]
-        Put(super::super::etcdserverpb::PutRequest),
-        #[prost(message, tag = "11")]
-        DeleteRange(super::super::etcdserverpb::DeleteRangeRequest),
-        #[prost(message, tag = "12")]
-        Txn(super::super::etcdserverpb::TxnRequest),
+        /// An encoded etcdserverpb.PutRequest, DeleteRangeRequest or TxnRequest, as the client sent it. They are no messages here,
+        /// so that they are decoded from the top when they are applied, as when they were accepted: decoders bound how deep messages
+        /// may nest, and what was accepted must not fail then.
+        #[prost(bytes, tag = "10")]
+        Put(::prost::bytes::Bytes),
+        #[prost(bytes, tag = "11")]
+        DeleteRange(::prost::bytes::Bytes),
+        #[prost(bytes, tag = "12")]
+        Txn(::prost::bytes::Bytes),
         #[prost(message, tag = "13")]
         Compaction(super::super::etcdserverpb::CompactionRequest),
         #[prost(message, tag = "14")]

@@ -10,6 +10,7 @@ use api::internal::request::Command;
 use api::status::{self, Status};
 use backend::{Backend, Table};
 use mvcc::WriteTxn;
+use prost::Message as _;
 
 use super::{Answer, Output};
 use crate::member::Shared;
@@ -83,7 +84,7 @@ fn changes_keys(command: &Command) -> bool {
 fn takes_space(command: &Command) -> bool {
     match command {
         Command::Put(_) | Command::LeaseGrant(_) => true,
-        Command::Txn(request) => puts(request),
+        Command::Txn(request) => TxnRequest::decode(request.clone()).is_ok_and(|request| puts(&request)),
         _ => false,
     }
 }
@@ -150,9 +151,12 @@ mod tests {
 
     #[test]
     fn no_space_refuses_what_takes_space_and_corrupt_what_changes_keys() {
-        let put = Command::Put(api::etcdserverpb::PutRequest::default());
-        let delete = Command::DeleteRange(api::etcdserverpb::DeleteRangeRequest::default());
-        let txn = |ops| Command::Txn(TxnRequest { compare: vec![], success: vec![], failure: ops });
+        let put = Command::Put(bytes::Bytes::new());
+        let delete = Command::DeleteRange(bytes::Bytes::new());
+        let txn = |failure| {
+            let request = TxnRequest { compare: vec![], success: vec![], failure };
+            Command::Txn(request.encode_to_vec().into())
+        };
         let op = |request| api::etcdserverpb::RequestOp { request: Some(request) };
         let nested_put = op(Request::RequestTxn(TxnRequest {
             compare: vec![],

@@ -50,6 +50,7 @@ enum Step {
     Commit(Vec<Request>),
     Abandon(Vec<Request>),
     Chunk(usize),
+    Finish,
     Flush,
     /// Opens the backend anew, without what had not been flushed.
     Crash,
@@ -104,7 +105,7 @@ fn op() -> impl Strategy<Value = Op> {
 fn requests() -> impl Strategy<Value = Vec<Request>> {
     let request = prop_oneof![
         10 => prop::collection::vec(op(), 0..4).prop_map(Request::Ops),
-        1 => any::<Index>().prop_map(Request::Compact),
+        2 => any::<Index>().prop_map(Request::Compact),
     ];
     prop::collection::vec(request, 0..5)
 }
@@ -114,6 +115,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => requests().prop_map(Step::Commit),
         1 => requests().prop_map(Step::Abandon),
         4 => (1..5usize).prop_map(Step::Chunk),
+        2 => Just(Step::Finish),
         2 => Just(Step::Flush),
         1 => Just(Step::Crash),
         1 => Just(Step::Reopen),
@@ -169,6 +171,11 @@ impl Run {
                 requests.iter().for_each(|request| drop(run(&mut txn, &mut model, request)));
             }
             Step::Chunk(limit) => self.chunk(limit),
+            Step::Finish => {
+                while !self.compactions.is_empty() {
+                    self.chunk(100);
+                }
+            }
             Step::Flush => {
                 self.backend.flush().unwrap();
                 self.flushed = self.model.clone();

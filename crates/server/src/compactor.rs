@@ -11,9 +11,10 @@ use mvcc::Compaction;
 use tokio::sync::watch;
 
 /// Hands compactions to the thread that carries them out.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Compactions {
-    jobs: mpsc::Sender<Compaction>,
+    /// `None` ends the thread.
+    jobs: mpsc::Sender<Option<Compaction>>,
     /// The highest revision ever started, and the highest finished.
     progress: watch::Sender<Progress>,
 }
@@ -26,7 +27,7 @@ struct Progress {
 
 /// The thread's end of [`Compactions`].
 pub(crate) struct Worker {
-    jobs: mpsc::Receiver<Compaction>,
+    jobs: mpsc::Receiver<Option<Compaction>>,
     progress: watch::Sender<Progress>,
     batch_limit: usize,
     pause: Duration,
@@ -44,7 +45,13 @@ impl Compactions {
     pub(crate) fn start(&self, compaction: Compaction) {
         self.progress.send_modify(|progress| progress.started = progress.started.max(compaction.revision()));
         // The worker ends with the member; what it did not get to is resumed at the next start.
-        drop(self.jobs.send(compaction));
+        drop(self.jobs.send(Some(compaction)));
+    }
+
+    /// Ends the thread, whoever still holds this.
+    pub(crate) fn stop(&self) {
+        // If nobody listens, it has ended.
+        drop(self.jobs.send(None));
     }
 
     /// Resolves when the compaction at `revision` has removed its last record.
@@ -69,7 +76,7 @@ impl Worker {
     /// # Errors
     /// The store failed; the member must not go on.
     pub(crate) fn run(self, stopping: &dyn Fn() -> bool) -> mvcc::Result<()> {
-        while let Ok(compaction) = self.jobs.recv() {
+        while let Ok(Some(compaction)) = self.jobs.recv() {
             while compaction.run_chunk(self.batch_limit)? {
                 if stopping() {
                     return Ok(());

@@ -31,7 +31,9 @@ use http::{HeaderMap, HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use prost::Message;
 use raftlog::Node;
+use tokio::sync::mpsc;
 
+use body::UntilStopped;
 pub(crate) use body::{Body, Frames};
 use frame::Messages;
 pub(crate) use frame::push as push_frame;
@@ -45,6 +47,11 @@ pub(crate) struct Rpc {
     pub(crate) node: Node,
     pub(crate) backend: Arc<dyn backend::Backend>,
     pub(crate) limits: Limits,
+    /// Becomes true when the member begins to stop.
+    pub(crate) stopping: tokio::sync::watch::Receiver<bool>,
+    /// Closed when the last call has let go of this.
+    #[expect(dead_code, reason = "it speaks by being dropped")]
+    pub(crate) alive: mpsc::Sender<()>,
 }
 
 /// Bounds on what a client may ask.
@@ -71,7 +78,7 @@ impl Rpc {
         let path = head.uri.path();
         if let Some(stream) = self.stream(path, &mut messages).await {
             return match stream {
-                Ok(frames) => answer(Body::Stream(frames)),
+                Ok(frames) => answer(Body::Stream(self.until_stopped(frames))),
                 Err(failure) => failed(&failure),
             };
         }
@@ -79,6 +86,15 @@ impl Rpc {
             Ok(frame) => answer(Body::Unary(Some(frame))),
             Err(failure) => failed(&failure),
         }
+    }
+
+    fn until_stopped(&self, frames: Box<dyn Frames>) -> Box<dyn Frames> {
+        let mut stopping = self.stopping.clone();
+        let stopped = async move {
+            // Without a sender the member is gone already.
+            drop(stopping.wait_for(|stop| *stop).await);
+        };
+        Box::new(UntilStopped::new(frames, stopped))
     }
 
     /// Checks of every call, before it is looked at.

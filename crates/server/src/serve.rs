@@ -13,6 +13,7 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -47,7 +48,7 @@ fn builder(config: &Config) -> auto::Builder<PollFirst> {
     builder
 }
 
-/// Serves clients until `stopping` says so; then lets open calls end, for a moment.
+/// Serves clients until `stopping` says so; then lets open calls end, for a moment. No connection is left after this.
 pub(crate) async fn clients(
     listener: TcpListener,
     rpc: Arc<Rpc>,
@@ -56,13 +57,15 @@ pub(crate) async fn clients(
 ) {
     let builder = Arc::new(builder(&config));
     let graceful = GracefulShutdown::new();
+    let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
+            Some(_) = connections.join_next() => continue,
             _ = stopping.wait_for(|stop| *stop) => break,
         };
         match accepted {
-            Ok((socket, _)) => connection(socket, &builder, &rpc, &graceful),
+            Ok((socket, _)) => connection(socket, &builder, &rpc, &graceful, &mut connections),
             // Out of file descriptors, or a client that left: neither is a reason to stop serving.
             Err(error) => {
                 tracing::warn!(%error, "accepting a client failed");
@@ -72,6 +75,7 @@ pub(crate) async fn clients(
     }
     drop(listener);
     drop(tokio::time::timeout(GRACE, graceful.shutdown()).await);
+    connections.shutdown().await;
 }
 
 fn connection(
@@ -79,6 +83,7 @@ fn connection(
     builder: &Arc<auto::Builder<PollFirst>>,
     rpc: &Arc<Rpc>,
     graceful: &GracefulShutdown,
+    connections: &mut JoinSet<()>,
 ) {
     if let Err(error) = socket.set_nodelay(true) {
         tracing::debug!(%error, "a client left at once");
@@ -97,7 +102,7 @@ fn connection(
     });
     let connection = builder.serve_connection(TokioIo::new(socket), service).into_owned();
     let connection = graceful.watch(connection);
-    tokio::spawn(async move {
+    connections.spawn(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "a connection ended");
         }

@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, watch};
 use crate::apply::{Alarms, AppliedMeta, Applier, Members, Quota};
 use crate::bootstrap::{self, DataDir, Identity};
 use crate::clock::Clock;
-use crate::compactor::{self, Worker};
+use crate::compactor::{self, Compactions, Worker};
 use crate::config::{Config, Url};
 use crate::error::{Error, Result};
 use crate::flags::ETCD_VERSION;
@@ -33,6 +33,8 @@ use crate::watches::Watches;
 
 /// How often waiting requests are looked at for being too late.
 const EXPIRE_INTERVAL: Duration = Duration::from_millis(500);
+/// How long calls may take to end when their connections have.
+const CALLS_END: Duration = Duration::from_secs(1);
 /// What a request may exceed the limit by on the wire, as in etcd: the limit counts the request as replicated.
 const RECEIVE_OVERHEAD_BYTES: usize = 512 * 1024;
 
@@ -43,6 +45,9 @@ pub struct Server {
     node: Node,
     watches: Watches,
     proposals: Arc<Proposals>,
+    compactions: Compactions,
+    /// Closed when the last call has ended.
+    calls: mpsc::Receiver<()>,
     stopping: watch::Sender<bool>,
     serving: Vec<tokio::task::JoinHandle<()>>,
     background: tokio::task::JoinSet<()>,
@@ -98,9 +103,12 @@ impl Server {
             drop(task.await);
         }
         self.proposals.stop();
+        // Their connections are gone, so calls end as soon as they are looked at; only one that is busy on a thread takes longer.
+        drop(tokio::time::timeout(CALLS_END, self.calls.recv()).await);
         self.background.shutdown().await;
         let stopped = self.node.shutdown().await;
         self.threads.stopping.store(true, Ordering::Relaxed);
+        self.compactions.stop();
         // The threads hold parts of the store; they must be gone before somebody else opens it.
         let threads = std::mem::take(&mut self.threads.handles);
         drop(self.node);
@@ -277,11 +285,14 @@ impl Parts {
         shared.proposals.connect(node.clone());
         let threads = threads(&config, &shared, hub, compactor, &failed)?;
         let (stopping, stop) = watch::channel(false);
+        let (alive, calls) = mpsc::channel(1);
         let mut server = Server {
             addresses: Vec::new(),
             node: node.clone(),
             watches: shared.watches.clone(),
             proposals: Arc::clone(&shared.proposals),
+            compactions: shared.compactions.clone(),
+            calls,
             stopping,
             serving: Vec::new(),
             background: tokio::task::JoinSet::new(),
@@ -290,11 +301,13 @@ impl Parts {
         };
         background(&mut server.background, &config, &shared, &node);
         if let Err(error) = publish(&config, &shared, &node).await {
+            drop(alive);
             drop(server.shutdown().await);
             return Err(error);
         }
         tracing::info!("ready to serve client requests");
-        let rpc = Arc::new(Rpc { shared, node, backend, limits: limits(&config) });
+        let rpc =
+            Arc::new(Rpc { shared, node, backend, limits: limits(&config), stopping: stop.clone(), alive });
         for listener in listeners {
             let address = listener.local_addr().map_err(Error::io("read the address of a listener"))?;
             tracing::info!(

@@ -1,8 +1,10 @@
 //! What an answer's body may be.
 
+use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use api::status;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -13,6 +15,27 @@ use super::Failure;
 pub(crate) trait Frames: Send {
     /// The next bytes to send, any number of whole framed messages; `None` when the call is over.
     fn poll_frames(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Failure>>>;
+}
+
+/// A streaming call that ends when the member stops.
+pub(super) struct UntilStopped<F> {
+    frames: Box<dyn Frames>,
+    stopped: Pin<Box<F>>,
+}
+
+impl<F: Future<Output = ()> + Send> UntilStopped<F> {
+    pub(super) fn new(frames: Box<dyn Frames>, stopped: F) -> Self {
+        Self { frames, stopped: Box::pin(stopped) }
+    }
+}
+
+impl<F: Future<Output = ()> + Send> Frames for UntilStopped<F> {
+    fn poll_frames(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Failure>>> {
+        match self.frames.poll_frames(cx) {
+            Poll::Pending => self.stopped.as_mut().poll(cx).map(|()| Some(Err(status::STOPPED.into()))),
+            ready => ready,
+        }
+    }
 }
 
 /// The body of any answer on the client port.

@@ -107,7 +107,7 @@ impl Default for Config {
             watch_progress_notify_interval: Duration::from_secs(10 * 60),
             compaction_batch_limit: 1000,
             compaction_sleep_interval: Duration::from_millis(10),
-            cache_bytes: 64 * 1024 * 1024,
+            cache_bytes: 32 * 1024 * 1024,
             log_level: LevelFilter::INFO,
             log_format: LogFormat::Json,
             log_output: LogOutput::Stderr,

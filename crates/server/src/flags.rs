@@ -231,7 +231,7 @@ const FLAGS: &[Flag] =
         ),
         flag(
             "backend-cache-bytes",
-            "67108864",
+            "33554432",
             "Memory for cached blocks of the state, in bytes (etcd-rs's own).",
             |c, v| {
                 c.cache_bytes = number(v)?;

@@ -31,6 +31,10 @@ use crate::rpc::{Limits, Rpc};
 use crate::serve;
 use crate::watches::Watches;
 
+/// Recent entries of the log kept in memory: they are applied from there.
+const LOG_CACHE_BYTES: usize = 16 * 1024 * 1024;
+/// State that is committed but not in files yet. The log replays it after a crash, so it also bounds a restart.
+const WRITE_BUFFER_BYTES: usize = 32 * 1024 * 1024;
 /// How often waiting requests are looked at for being too late.
 const EXPIRE_INTERVAL: Duration = Duration::from_millis(500);
 /// How long calls may take to end when their connections have.
@@ -224,7 +228,8 @@ struct Parts {
 
 impl Parts {
     fn open(config: &Config, data_dir: &DataDir, identity: Identity) -> Result<Self> {
-        let options = backend::Options { cache_bytes: config.cache_bytes, ..backend::Options::default() };
+        let options =
+            backend::Options { cache_bytes: config.cache_bytes, write_buffer_bytes: WRITE_BUFFER_BYTES };
         let backend: Arc<dyn Backend> = Arc::new(DiskBackend::open(&data_dir.state, options)?);
         let store = Store::open(Arc::clone(&backend))?;
         let meta = AppliedMeta::open(&*backend)?;
@@ -346,6 +351,7 @@ fn log_config(config: &Config, data_dir: &DataDir, shared: &Shared) -> raftlog::
     log.heartbeat = config.heartbeat_interval;
     log.election_timeout = config.election_timeout;
     log.snapshot_entries = config.snapshot_count;
+    log.cache_bytes = LOG_CACHE_BYTES;
     log
 }
 

@@ -25,6 +25,12 @@ use crate::rpc::push_frame;
 const OUTBOX_BYTES: usize = 1024 * 1024;
 /// Without any stream the hub is told of commits when so many have gathered, instead of being woken for each.
 const IDLE_COMMITS: usize = 64;
+/// When a commit concerns so many streams, the next has to wait a little, for others to join it: waking and writing to a stream
+/// costs more than the events. The first after a quiet moment goes at once.
+const WAVE_STREAMS: usize = 32;
+/// How long, for each stream of the last wave, and at most.
+const WAVE_PER_STREAM: Duration = Duration::from_micros(100);
+const WAVE_MAX: Duration = Duration::from_millis(20);
 /// Stretches of history read between two looks at what has come in.
 const SYNC_STRETCHES: usize = 4;
 
@@ -53,6 +59,8 @@ struct Door {
     wake: Condvar,
     streams: AtomicUsize,
     next_stream: AtomicU64,
+    /// Streams that were sent something since this was last looked at.
+    reached: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -87,6 +95,7 @@ impl Watches {
                 wake,
                 streams: AtomicUsize::new(0),
                 next_stream: AtomicU64::new(1),
+                reached: AtomicUsize::new(0),
             }),
         }
     }
@@ -105,10 +114,10 @@ impl Watches {
     /// Opens a stream; dropping it closes it.
     pub(crate) fn open(&self) -> Stream {
         let id = self.door.next_stream.fetch_add(1, Ordering::Relaxed);
-        let outbox = Arc::new(StreamOutbox::default());
+        let outbox = Arc::new(StreamOutbox::new(Arc::clone(&self.door)));
         self.door.streams.fetch_add(1, Ordering::Relaxed);
         self.door.send(Message::Open(id, Arc::clone(&outbox)));
-        Stream { id, outbox, door: Arc::clone(&self.door) }
+        Stream { id, outbox }
     }
 
     /// How many streams are open.
@@ -127,7 +136,8 @@ impl Watches {
     /// # Errors
     /// History could not be read; the member must not go on, because watchers would miss events.
     pub(crate) fn run(&self, hub: Hub, clock: Clock, progress_interval: Duration) -> watch::Result<()> {
-        let mut thread = Thread { hub, streams: HashMap::new(), clock, progress_interval };
+        let mut thread =
+            Thread { hub, streams: HashMap::new(), clock, progress_interval, next_wave: Duration::ZERO };
         let outcome = thread.serve(&self.door);
         for open in thread.streams.into_values() {
             open.outbox.end();
@@ -142,6 +152,8 @@ struct Thread {
     streams: HashMap<u64, Open>,
     clock: Clock,
     progress_interval: Duration,
+    /// Not to be served before, so that further commits join the wave.
+    next_wave: Duration,
 }
 
 struct Open {
@@ -163,6 +175,12 @@ impl Thread {
             }
             self.tick();
             more = self.hub.sync(SYNC_STRETCHES)?;
+            let reached = door.reached.swap(0, Ordering::Relaxed);
+            if let Ok(streams) = u32::try_from(reached)
+                && reached >= WAVE_STREAMS
+            {
+                self.next_wave = self.clock.now() + (WAVE_PER_STREAM * streams).min(WAVE_MAX);
+            }
         }
     }
 
@@ -186,6 +204,12 @@ impl Thread {
                 }
             }
         }
+        drop(inbox);
+        let early = self.next_wave.saturating_sub(self.clock.now());
+        if !busy && !early.is_zero() {
+            std::thread::sleep(early);
+        }
+        let mut inbox = door.inbox();
         (!inbox.stopped).then(|| std::mem::take(&mut inbox.messages))
     }
 
@@ -242,8 +266,9 @@ impl Thread {
 }
 
 /// Answers on their way to one client.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct StreamOutbox {
+    door: Arc<Door>,
     /// Guards the bytes and who waits for them; held to append or to take.
     buffer: Mutex<Buffer>,
     /// The hub was refused since the buffer was last taken.
@@ -258,6 +283,10 @@ struct Buffer {
 }
 
 impl StreamOutbox {
+    fn new(door: Arc<Door>) -> Self {
+        Self { door, buffer: Mutex::default(), starved: AtomicBool::new(false) }
+    }
+
     fn buffer(&self) -> MutexGuard<'_, Buffer> {
         self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -286,6 +315,7 @@ impl Outbox for StreamOutbox {
     }
 
     fn flush(&self) {
+        self.door.reached.fetch_add(1, Ordering::Relaxed);
         let waker = self.buffer().waker.take();
         if let Some(waker) = waker {
             waker.wake();
@@ -298,20 +328,19 @@ impl Outbox for StreamOutbox {
 pub(crate) struct Stream {
     id: u64,
     outbox: Arc<StreamOutbox>,
-    door: Arc<Door>,
 }
 
 impl Stream {
     pub(crate) fn create(&self, request: WatchCreateRequest) {
-        self.door.send(Message::Create(self.id, request));
+        self.outbox.door.send(Message::Create(self.id, request));
     }
 
     pub(crate) fn cancel(&self, watch_id: i64) {
-        self.door.send(Message::Cancel(self.id, watch_id));
+        self.outbox.door.send(Message::Cancel(self.id, watch_id));
     }
 
     pub(crate) fn progress(&self) {
-        self.door.send(Message::Progress(self.id));
+        self.outbox.door.send(Message::Progress(self.id));
     }
 
     /// Whether further requests are welcome: their replies must fit.
@@ -332,7 +361,7 @@ impl Stream {
         let frames = buffer.frames.split().freeze();
         drop(buffer);
         if self.outbox.starved.swap(false, Ordering::AcqRel) {
-            self.door.send(Message::Room);
+            self.outbox.door.send(Message::Room);
         }
         Poll::Ready(Some(frames))
     }
@@ -340,7 +369,7 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.door.send(Message::Close(self.id));
-        self.door.streams.fetch_sub(1, Ordering::Relaxed);
+        self.outbox.door.send(Message::Close(self.id));
+        self.outbox.door.streams.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -37,7 +37,14 @@ fn main() -> Result {
     drop((store, backend));
     if let Some(directory) = &directory {
         let backend = timed("open the backend", 1, || open(Some(directory)))?;
-        timed("open the store, per key", keys, || Ok(Store::open(backend)?))?;
+        let before = resident_bytes()?;
+        let store = timed("open the store, per key", keys, || Ok(Store::open(backend)?))?;
+        let index = store.reader().index_bytes();
+        println!(
+            "index: {} bytes per key, {} more resident",
+            index / keys,
+            (resident_bytes()? - before) / keys
+        );
     }
     Ok(())
 }
@@ -71,6 +78,13 @@ fn timed<T>(what: &str, times: u64, run: impl FnOnce() -> Result<T>) -> Result<T
 fn print(what: &str, times: u64, took: Duration) {
     let each = took.as_nanos() as f64 / times as f64;
     println!("{what:45} {each:12.0} ns each, {:8.3} s", took.as_secs_f64());
+}
+
+/// What the process occupies, as Linux tells.
+fn resident_bytes() -> Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or("0 kB");
+    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? << 10)
 }
 
 fn put_all(store: &mut Store, keys: u64, stride: u64) -> Result {

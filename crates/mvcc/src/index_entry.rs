@@ -116,6 +116,20 @@ mod tests {
 
     use super::*;
 
+    proptest! {
+        #[test]
+        fn any_bytes_are_an_entry_or_none(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+            if let Some((prefix, revision)) = split(&bytes) {
+                let mut key = Vec::new();
+                if decode_key(prefix, &mut key).is_some() {
+                    prop_assert_eq!(encoded(&key, revision), bytes.clone());
+                }
+            }
+            let meta = decode_value(&bytes, Revision::default()).flatten();
+            prop_assert!(meta.is_none_or(|meta| meta.mod_revision == Revision::default()));
+        }
+    }
+
     fn encoded(key: &[u8], revision: Revision) -> Vec<u8> {
         let mut out = Vec::new();
         encode_entry(key, revision, &mut out);

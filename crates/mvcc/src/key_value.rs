@@ -148,9 +148,23 @@ pub(crate) fn signed(number: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use prost::Message as _;
 
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_what_the_generated_message_says_or_nothing(
+            bytes in prop::collection::vec(prop::sample::select(vec![0u8, 1, 2, 0x0a, 0x10, 0x18, 0x20, 0x2a, 0x30, 0x80, 0xff]), 0..16)
+        ) {
+            if let Some(kv) = KeyValue::decode(&bytes) {
+                let message = api::mvccpb::KeyValue::decode(&bytes[..]).unwrap();
+                prop_assert_eq!((kv.key, kv.value), (&message.key[..], &message.value[..]));
+                prop_assert_eq!((kv.mod_revision, kv.lease), (message.mod_revision, message.lease));
+            }
+        }
+    }
 
     #[test]
     fn bytes_are_those_of_the_generated_message() {

@@ -73,7 +73,18 @@ pub(crate) fn accounted(kv_len: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_record_or_none(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+            if let Some(record) = Record::decode(&bytes) {
+                prop_assert!(bytes.ends_with(record.kv));
+            }
+        }
+    }
 
     #[test]
     fn a_record_keeps_its_parts() {

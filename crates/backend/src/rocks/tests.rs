@@ -150,12 +150,15 @@ fn compaction_gives_space_back() {
 }
 
 #[test]
-fn after_a_failed_write_nothing_more_is_written() {
+fn after_a_failed_flush_nothing_more_is_written() {
     let dir = tempfile::tempdir().unwrap();
-    let backend = open(dir.path());
+    let (here, elsewhere) = (dir.path().join("here"), dir.path().join("elsewhere"));
+    let backend = open(&here);
     put(&backend, b"1", b"one");
-    // The engine is told of a failure as if its disk had reported one.
-    backend.failed.store(true, Ordering::Release);
+    // No file can be made any more, as on a disk that has failed.
+    fs::rename(&here, &elsewhere).unwrap();
+    let error = backend.flush().unwrap_err();
+    assert!(matches!(&error, Error::Engine { operation: "flush", .. }), "{error}");
     let mut tx = backend.begin();
     tx.put(Table::Rev, b"2", b"two");
     assert!(matches!(backend.commit(tx), Err(Error::Failed { .. })));

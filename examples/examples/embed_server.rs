@@ -2,6 +2,8 @@
 //!
 //! `cargo run --example embed_server`
 
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+
 use client::{Client, ConnectOptions};
 use server::{Config, Server};
 

@@ -2,6 +2,8 @@
 //!
 //! `cargo run --example mvcc_alone`
 
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+
 use std::sync::Arc;
 
 use backend::{Backend, DiskBackend};
@@ -23,7 +25,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let reader = store.reader();
         let mut before = RangeOptions::new("colour".into(), "".into());
         before.revision = 3;
-        println!("at revision 3 it was {}", mvcc::decode(&reader.range(&before)?.kvs[0])?.value.escape_ascii());
+        println!(
+            "at revision 3 it was {}",
+            mvcc::decode(&reader.range(&before)?.kvs[0])?.value.escape_ascii()
+        );
 
         let mut txn = store.write();
         let compaction = txn.compact(4)?;

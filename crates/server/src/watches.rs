@@ -349,7 +349,7 @@ impl Stream {
     }
 
     /// Everything that waits to be sent; `None` when the hub has ended.
-    pub(crate) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+    pub(crate) fn poll_take(&self, cx: &Context<'_>) -> Poll<Option<Bytes>> {
         let mut buffer = self.outbox.buffer();
         if buffer.frames.is_empty() {
             if buffer.ended {

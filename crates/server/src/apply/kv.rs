@@ -115,8 +115,8 @@ pub(super) fn delete(
 pub(super) fn compact(txn: &mut WriteTxn<'_>, request: &CompactionRequest) -> mvcc::Result<Answer> {
     match txn.compact(request.revision) {
         Ok(running) => Ok(Ok(Output::Compaction { revision: txn.revision(), running })),
-        Err(mvcc::Error::Compacted { .. }) => Ok(Err(status::COMPACTED)),
-        Err(mvcc::Error::FutureRevision { .. }) => Ok(Err(status::FUTURE_REV)),
+        Err(mvcc::Error::Compacted) => Ok(Err(status::COMPACTED)),
+        Err(mvcc::Error::FutureRevision) => Ok(Err(status::FUTURE_REV)),
         Err(error) => Err(error),
     }
 }

@@ -33,7 +33,7 @@ impl<F: Future<Output = ()> + Send> Frames for UntilStopped<F> {
     fn poll_frames(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Failure>>> {
         match self.frames.poll_frames(cx) {
             Poll::Pending => self.stopped.as_mut().poll(cx).map(|()| Some(Err(status::STOPPED.into()))),
-            ready => ready,
+            Poll::Ready(frames) => Poll::Ready(frames),
         }
     }
 }

@@ -212,7 +212,7 @@ mod tests {
         ResponseHeader { cluster_id: u64::MAX, member_id: 2, revision: -1, raft_term: 4 }
     }
 
-    fn check<M: prost::Message + Default + PartialEq>(message: &impl Encode, expected: &M) {
+    fn check<M: prost::Message + Default + PartialEq + std::fmt::Debug>(message: &impl Encode, expected: &M) {
         let frame = frame(message);
         assert_eq!(M::decode(&frame[5..]).unwrap(), *expected);
     }

@@ -79,10 +79,13 @@ pub(super) struct KeepAlive {
     rpc: Arc<Rpc>,
     messages: Messages,
     /// A renewal that has to wait, of the lease that has been asked for last.
-    waiting: Option<Pin<Box<dyn Future<Output = Result<LeaseKeepAliveResponse, Failure>> + Send>>>,
+    waiting: Option<Renewal>,
     /// Ends the stream once what has been answered is sent.
     end: Option<Option<Failure>>,
 }
+
+/// A renewal on its way.
+type Renewal = Pin<Box<dyn Future<Output = Result<LeaseKeepAliveResponse, Failure>> + Send>>;
 
 /// An answer is sent when it has grown to this many bytes, though more requests have arrived.
 const ANSWER_BYTES: usize = 64 * 1024;

@@ -67,8 +67,8 @@ impl From<Status> for Failure {
 impl From<mvcc::Error> for Failure {
     fn from(error: mvcc::Error) -> Self {
         match error {
-            mvcc::Error::Compacted { .. } => status::COMPACTED.into(),
-            mvcc::Error::FutureRevision { .. } => status::FUTURE_REV.into(),
+            mvcc::Error::Compacted => status::COMPACTED.into(),
+            mvcc::Error::FutureRevision => status::FUTURE_REV.into(),
             other => Self::unknown(other.to_string()),
         }
     }

@@ -2,6 +2,8 @@
 //!
 //! `cargo run -p etcd-rs-examples --example lease_keep_alive`, with a member on `ETCD_ENDPOINT` or localhost:2379.
 
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+
 use client::{Client, ConnectOptions, LeaseId, Result};
 
 #[tokio::main]

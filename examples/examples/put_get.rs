@@ -2,6 +2,8 @@
 //!
 //! `cargo run -p etcd-rs-examples --example put_get`, with a member on `ETCD_ENDPOINT` or localhost:2379.
 
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+
 use client::{Client, ConnectOptions, Result};
 
 #[tokio::main]

@@ -2,6 +2,8 @@
 //!
 //! `cargo run -p etcd-rs-examples --example txn_compare`, with a member on `ETCD_ENDPOINT` or localhost:2379.
 
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+
 use client::{Client, Compare, ConnectOptions, Put, Result, Txn};
 
 #[tokio::main]

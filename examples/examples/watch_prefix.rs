@@ -2,6 +2,8 @@
 //!
 //! `cargo run -p etcd-rs-examples --example watch_prefix`, with a member on `ETCD_ENDPOINT` or localhost:2379.
 
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+
 use client::api::mvccpb::event::EventType;
 use client::{Client, ConnectOptions, Result};
 

@@ -6,8 +6,11 @@
 
 use std::sync::Arc;
 
+use api::LeaseId;
+use api::mvccpb::KeyValue;
 use backend::{Backend, DiskBackend};
 use mvcc::{RangeOptions, Store};
+use prost::Message;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let dir = tempfile::tempdir()?;
@@ -16,18 +19,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let mut store = Store::open(Arc::clone(&disk))?;
         for value in ["red", "green", "blue"] {
             let mut txn = store.write();
-            txn.put("colour".into(), value.into(), mvcc::NO_LEASE)?;
+            txn.put("colour".into(), value.into(), LeaseId::NONE)?;
             let revision = txn.end_request();
             txn.commit()?;
             println!("revision {revision}: colour = {value}");
         }
 
         let reader = store.reader();
-        let mut before = RangeOptions::new("colour".into(), "".into());
+        let mut before = RangeOptions::new("colour", "");
         before.revision = 3;
         println!(
             "at revision 3 it was {}",
-            mvcc::decode(&reader.range(&before)?.kvs[0])?.value.escape_ascii()
+            KeyValue::decode(reader.range(&before)?.kvs[0].clone())?.value.escape_ascii()
         );
 
         let mut txn = store.write();

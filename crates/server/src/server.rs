@@ -8,8 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use api::LeaseId;
-use api::etcdserverpb::alarm_request::AlarmAction;
-use api::etcdserverpb::{AlarmRequest, AlarmType, Member};
+use api::etcdserverpb::Member;
 use api::internal::{ClusterVersionSet, MemberPublish};
 use backend::{Backend, DiskBackend};
 use lease::Lessor;
@@ -409,7 +408,6 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<(
 fn background(tasks: &mut tokio::task::JoinSet<()>, config: &Config, shared: &Arc<Shared>, node: &Node) {
     tasks.spawn(leases::follow_leadership(Arc::clone(shared), node.clone(), config.election_timeout));
     tasks.spawn(leases::expire(Arc::clone(shared)));
-    tasks.spawn(raise_no_space(Arc::clone(shared)));
     let proposals = Arc::clone(&shared.proposals);
     tasks.spawn(async move {
         loop {
@@ -417,24 +415,6 @@ fn background(tasks: &mut tokio::task::JoinSet<()>, config: &Config, shared: &Ar
             proposals.expire();
         }
     });
-}
-
-/// Proposes the alarm whenever the quota calls for it.
-async fn raise_no_space(shared: Arc<Shared>) {
-    loop {
-        shared.quota.called().await;
-        if !shared.alarms.is_raised(AlarmType::Nospace) {
-            tracing::warn!("quota exceeded; raising alarm");
-            let request = AlarmRequest {
-                action: AlarmAction::Activate.into(),
-                member_id: shared.member_id.get(),
-                alarm: AlarmType::Nospace.into(),
-            };
-            // If this fails, the next request over the quota calls again.
-            drop(shared.proposals.propose(Command::alarm(&request)).await);
-        }
-        shared.quota.answered();
-    }
 }
 
 /// Waits until this member leads, then tells the cluster who it is and decides the cluster's version.

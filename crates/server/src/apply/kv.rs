@@ -18,7 +18,6 @@ pub(super) fn put(shared: &Shared, txn: &mut WriteTxn<'_>, request: &PutRequest)
     let revision = txn.end_request();
     // The write stands, but its caller learns that there is no more room: etcd decides so, too.
     if shared.quota.exceeded() {
-        shared.quota.raise();
         return Ok(Err(status::NO_SPACE));
     }
     Ok(Ok(Output::Put { revision, prev }))

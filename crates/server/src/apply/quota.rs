@@ -1,31 +1,31 @@
 //! The quota: how many live bytes there may be.
 //!
+//! A request over the quota is refused where it is received, and answered so when it finds no room as it is applied; either way
+//! the member that answers raises the alarm first. The apply itself raises nothing: it also replays what is long past.
+//!
 //! It counts what is live, not what the files hold, so space freed by a compaction counts at once and nobody has to defragment.
-
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use api::etcdserverpb::TxnRequest;
 use api::etcdserverpb::request_op::Request;
-use tokio::sync::Notify;
+use tokio::sync::Mutex;
 
 /// What a grant costs, in bytes; etcd `server/storage/quota.go`.
 pub(crate) const LEASE_COST: u64 = 64;
 /// What a put costs beside its key and value.
 const PUT_OVERHEAD: u64 = 256;
 
-/// The limit on live bytes, and the call for an alarm when it is reached.
+/// The limit on live bytes.
 #[derive(Debug)]
 pub(crate) struct Quota {
     limit: Option<u64>,
     reader: mvcc::Reader,
-    /// Set from the moment the alarm is called for until it has been proposed.
-    called: AtomicBool,
-    call: Notify,
+    /// Held while the alarm is being raised, so that it is raised once however many requests are refused.
+    pub(crate) raising: Mutex<()>,
 }
 
 impl Quota {
     pub(crate) fn new(limit: Option<u64>, reader: mvcc::Reader) -> Self {
-        Self { limit, reader, called: AtomicBool::new(false), call: Notify::new() }
+        Self { limit, reader, raising: Mutex::new(()) }
     }
 
     /// The limit, `None` if there is none.
@@ -41,23 +41,6 @@ impl Quota {
     /// Whether the limit has been passed.
     pub(super) fn exceeded(&self) -> bool {
         self.limit.is_some_and(|limit| self.reader.live_bytes() >= limit)
-    }
-
-    /// Calls for the alarm NOSPACE.
-    pub(crate) fn raise(&self) {
-        if !self.called.swap(true, Ordering::Relaxed) {
-            self.call.notify_one();
-        }
-    }
-
-    /// Resolves when the alarm has been called for.
-    pub(crate) async fn called(&self) {
-        self.call.notified().await;
-    }
-
-    /// The alarm has been proposed; the next call counts again.
-    pub(crate) fn answered(&self) {
-        self.called.store(false, Ordering::Relaxed);
     }
 }
 

@@ -216,7 +216,6 @@ pub(super) fn apply(shared: &Shared, txn: &mut WriteTxn<'_>, request: &TxnReques
     let mut output = execute(shared, txn, &path)?;
     output.revision = txn.end_request();
     if puts(&path) && shared.quota.exceeded() {
-        shared.quota.raise();
         return Ok(Err(status::NO_SPACE));
     }
     Ok(Ok(Output::Txn(output)))

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use api::etcdserverpb::alarm_request::AlarmAction;
 use api::etcdserverpb::{
-    CompactionRequest, CompactionResponse, DeleteRangeRequest, PutRequest, RangeRequest, TxnRequest,
+    AlarmRequest, AlarmType, CompactionRequest, CompactionResponse, DeleteRangeRequest, PutRequest,
+    RangeRequest, TxnRequest,
 };
 use api::status::{self, Status};
 use bytes::Bytes;
@@ -37,9 +39,9 @@ pub(super) async fn range(rpc: &Arc<Rpc>, raw: Bytes) -> Framed {
 
 pub(super) async fn put(rpc: &Arc<Rpc>, raw: Bytes) -> Framed {
     let request: PutRequest = decode(&raw)?;
-    admit(rpc, apply::put_cost(&request.key, &request.value))?;
+    admit(rpc, apply::put_cost(&request.key, &request.value)).await?;
     check::put(&request)?;
-    match rpc.shared.proposals.propose(Command::put(raw)).await? {
+    match propose(rpc, Command::put(raw)).await? {
         Output::Put { revision, prev } => {
             Ok(encode::frame(&encode::Put { header: rpc.shared.header(revision), prev: prev.as_ref() }))
         }
@@ -61,12 +63,12 @@ pub(super) async fn delete_range(rpc: &Arc<Rpc>, raw: Bytes) -> Framed {
 
 pub(super) async fn txn(rpc: &Arc<Rpc>, raw: Bytes) -> Framed {
     let request: TxnRequest = decode(&raw)?;
-    admit(rpc, apply::txn_cost(&request))?;
+    admit(rpc, apply::txn_cost(&request)).await?;
     check::txn(&request, rpc.limits.txn_ops)?;
     let output = if check::read_only(&request) {
         read_txn(rpc, request).await?
     } else {
-        match rpc.shared.proposals.propose(Command::txn(raw)).await? {
+        match propose(rpc, Command::txn(raw)).await? {
             Output::Txn(output) => output,
             other => return Err(mismatched(&other)),
         }
@@ -104,13 +106,43 @@ pub(super) async fn compact(rpc: &Arc<Rpc>, raw: Bytes) -> Framed {
     }
 }
 
-/// Refuses what does not fit into the quota, and calls for the alarm.
-pub(super) fn admit(rpc: &Rpc, cost: u64) -> Result<(), Status> {
+/// Refuses what does not fit into the quota.
+pub(super) async fn admit(rpc: &Rpc, cost: u64) -> Result<(), Status> {
     if rpc.shared.quota.has_room(cost) {
         return Ok(());
     }
-    rpc.shared.quota.raise();
+    Box::pin(raise_no_space(rpc)).await;
     Err(status::NO_SPACE)
+}
+
+/// Proposes what takes space, which may find that there is none when it is applied.
+pub(super) async fn propose(rpc: &Rpc, command: Command) -> apply::Answer {
+    let answer = rpc.shared.proposals.propose(command).await;
+    if answer.as_ref().is_err_and(|refusal| *refusal == status::NO_SPACE) {
+        // Rare, and not to make every call larger.
+        Box::pin(raise_no_space(rpc)).await;
+    }
+    answer
+}
+
+/// Raises the alarm before the refusal is answered, as etcd does: who is told of the one finds the other.
+async fn raise_no_space(rpc: &Rpc) {
+    let shared = &rpc.shared;
+    let raise = async {
+        let _raising = shared.quota.raising.lock().await;
+        if shared.alarms.is_raised(AlarmType::Nospace) {
+            return;
+        }
+        tracing::warn!("message exceeded backend quota; raising alarm");
+        let request = AlarmRequest {
+            action: AlarmAction::Activate.into(),
+            member_id: shared.member_id.get(),
+            alarm: AlarmType::Nospace.into(),
+        };
+        // If this fails, the next request over the quota tries again.
+        drop(shared.proposals.propose(Command::alarm(&request)).await);
+    };
+    drop(tokio::time::timeout(rpc.limits.request_timeout, raise).await);
 }
 
 /// The apply answers each command in kind; anything else is our bug.

@@ -22,11 +22,11 @@ use crate::proposal::Command;
 
 pub(super) async fn grant(rpc: &Arc<Rpc>, raw: Bytes) -> Framed {
     let mut request: LeaseGrantRequest = decode(&raw)?;
-    kv::admit(rpc, apply::LEASE_COST)?;
+    kv::admit(rpc, apply::LEASE_COST).await?;
     if request.id == 0 {
         request.id = rpc.shared.proposals.next_lease_id();
     }
-    match rpc.shared.proposals.propose(Command::lease_grant(&request)).await? {
+    match kv::propose(rpc, Command::lease_grant(&request)).await? {
         Output::LeaseGrant { revision, id, ttl } => {
             let header = Some(rpc.shared.header(revision));
             Ok(frame::message(&LeaseGrantResponse { header, id, ttl, error: String::new() }))

@@ -1,0 +1,65 @@
+//! The quota and its alarm.
+
+mod common;
+
+use std::path::Path;
+
+use api::etcdserverpb as pb;
+use api::status;
+use common::{Client, Status, config};
+use etcd_rs_server::{Config, Server};
+
+const QUOTA: u64 = 256 * 1024;
+
+async fn start(dir: &Path) -> (Server, Client) {
+    let config = Config { quota_backend_bytes: Some(QUOTA), ..config(dir) };
+    let server = Server::start(config).await.unwrap();
+    let client = Client::connect(&server).await;
+    (server, client)
+}
+
+async fn put(client: &Client, key: &str) -> Result<pb::PutResponse, Status> {
+    let request =
+        pb::PutRequest { key: key.to_owned().into(), value: vec![0; 65536].into(), ..Default::default() };
+    client.call("/etcdserverpb.KV/Put", &request).await
+}
+
+async fn fill(client: &Client) -> Status {
+    for n in 0..100 {
+        if let Err(refusal) = put(client, &format!("k{n}")).await {
+            return refusal;
+        }
+    }
+    panic!("the quota is far below what was put");
+}
+
+async fn alarm(client: &Client, action: pb::alarm_request::AlarmAction) -> Vec<pb::AlarmMember> {
+    let request = pb::AlarmRequest {
+        action: action.into(),
+        member_id: 0x8e9e_05c5_2164_694d,
+        alarm: pb::AlarmType::Nospace.into(),
+    };
+    client.call::<pb::AlarmResponse>("/etcdserverpb.Maintenance/Alarm", &request).await.unwrap().alarms
+}
+
+/// Deletes and compacts everything, and ends the alarm.
+async fn recover(client: &Client) {
+    let all = pb::DeleteRangeRequest { key: "\0".into(), range_end: "\0".into(), ..Default::default() };
+    let deleted: pb::DeleteRangeResponse = client.call("/etcdserverpb.KV/DeleteRange", &all).await.unwrap();
+    let revision = deleted.header.unwrap().revision;
+    let compaction = pb::CompactionRequest { revision, physical: true };
+    client.call::<pb::CompactionResponse>("/etcdserverpb.KV/Compact", &compaction).await.unwrap();
+    assert_eq!(alarm(client, pb::alarm_request::AlarmAction::Deactivate).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_refused_for_space_finds_the_alarm_raised() {
+    let dir = tempfile::tempdir().unwrap();
+    let (server, client) = start(dir.path()).await;
+    let refusal = fill(&client).await;
+    assert!(refusal.is(status::NO_SPACE), "{refusal:?}");
+    assert_eq!(alarm(&client, pb::alarm_request::AlarmAction::Get).await.len(), 1);
+    recover(&client).await;
+    put(&client, "k").await.expect("there is room again");
+    server.shutdown().await.unwrap();
+}

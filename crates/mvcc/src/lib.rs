@@ -59,6 +59,9 @@
 mod commit;
 mod compaction;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hash;
 mod history;
 mod index_entry;

@@ -130,7 +130,7 @@ fn satisfies(compare: &Compare, kv: &KeyValue) -> bool {
 /// Evaluates a transaction that only reads.
 pub(crate) fn evaluate(view: &ReadTxn, txn: &TxnRequest) -> mvcc::Result<Result<TxnOutput, Status>> {
     let path = Path::choose(view, txn)?;
-    if let Err(status) = check_ranges(view, &path) {
+    if let Err(status) = check(view, &path, &|_| Ok(())) {
         return Ok(Err(status));
     }
     let mut ops = Vec::with_capacity(path.ops.len());
@@ -142,13 +142,26 @@ pub(crate) fn evaluate(view: &ReadTxn, txn: &TxnRequest) -> mvcc::Result<Result<
     Ok(Ok(TxnOutput { revision: view.revision(), succeeded: path.succeeded, ops }))
 }
 
-fn check_ranges(view: &impl View, path: &Path<'_>) -> Result<(), Status> {
+/// Checks the operations of the chosen path in their order, the puts as told.
+fn check(
+    view: &impl View,
+    path: &Path<'_>,
+    put: &impl Fn(&PutRequest) -> Result<(), Status>,
+) -> Result<(), Status> {
+    let mut nested = path.nested.iter();
     for op in path.ops {
-        if let Some(Request::RequestRange(request)) = &op.request {
-            check_range(view, request)?;
+        match &op.request {
+            Some(Request::RequestRange(request)) => check_range(view, request)?,
+            Some(Request::RequestPut(request)) => put(request)?,
+            Some(Request::RequestTxn(_)) => {
+                if let Some(path) = nested.next() {
+                    check(view, path, put)?;
+                }
+            }
+            Some(Request::RequestDeleteRange(_)) | None => {}
         }
     }
-    path.nested.iter().try_for_each(|nested| check_ranges(view, nested))
+    Ok(())
 }
 
 /// Unlike in a plain range, a negative revision is not "now": it lies below whatever has been compacted.
@@ -161,19 +174,16 @@ fn check_range(view: &impl View, request: &RangeRequest) -> Result<(), Status> {
     }
 }
 
-/// What a put of the chosen path needs: its lease, and its key where it refers to what is there.
-fn check_puts(shared: &Shared, txn: &WriteTxn<'_>, path: &Path<'_>) -> Result<(), Status> {
-    for op in path.ops {
-        let Some(Request::RequestPut(request)) = &op.request else { continue };
-        let lease = LeaseId::new(request.lease);
-        if !lease.is_none() && !shared.lessor.contains(lease) {
-            return Err(status::LEASE_NOT_FOUND);
-        }
-        if (request.ignore_value || request.ignore_lease) && txn.lookup(&request.key).is_none() {
-            return Err(status::KEY_NOT_FOUND);
-        }
+/// What a put needs: its key where it refers to what is there, and its lease.
+fn check_put(shared: &Shared, txn: &WriteTxn<'_>, request: &PutRequest) -> Result<(), Status> {
+    if (request.ignore_value || request.ignore_lease) && txn.lookup(&request.key).is_none() {
+        return Err(status::KEY_NOT_FOUND);
     }
-    path.nested.iter().try_for_each(|nested| check_puts(shared, txn, nested))
+    let lease = LeaseId::new(request.lease);
+    if !lease.is_none() && !shared.lessor.contains(lease) {
+        return Err(status::LEASE_NOT_FOUND);
+    }
+    Ok(())
 }
 
 /// A put that refers to its key fails if an earlier operation of the transaction takes the key away. etcd crashes there; the
@@ -206,11 +216,10 @@ fn check_taken_away(path: &Path<'_>) -> Result<(), Status> {
 }
 
 pub(super) fn apply(shared: &Shared, txn: &mut WriteTxn<'_>, request: &TxnRequest) -> mvcc::Result<Answer> {
+    shared.counters.txns.add(1);
     let path = Path::choose(txn, request)?;
-    let checked = check_ranges(txn, &path)
-        .and_then(|()| check_puts(shared, txn, &path))
-        .and_then(|()| check_taken_away(&path));
-    if let Err(status) = checked {
+    let checked = check(txn, &path, &|request| check_put(shared, txn, request));
+    if let Err(status) = checked.and_then(|()| check_taken_away(&path)) {
         return Ok(Err(status));
     }
     let mut output = execute(shared, txn, &path)?;

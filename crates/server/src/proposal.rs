@@ -121,12 +121,13 @@ struct Waiting {
     stopped: bool,
 }
 
-/// Encoded requests of consecutive ids.
+/// Encoded requests of ascending ids. Ids between them that it does not hold are nobody's: they became leases' ids.
 #[derive(Debug, Default)]
 struct Batch {
     requests: BytesMut,
     first_id: u64,
-    count: u64,
+    /// One above the last.
+    end_id: u64,
 }
 
 impl Proposals {
@@ -215,23 +216,27 @@ impl Proposals {
         }
         drop(waiting);
         for batch in leaving {
-            let (first_id, count) = (batch.first_id, batch.count);
+            let (first_id, end_id) = (batch.first_id, batch.end_id);
             let this = Arc::clone(self);
-            let on_failure = move |error: ProposeError| this.failed(first_id, count, &error);
+            let on_failure = move |error: ProposeError| this.failed(first_id, end_id, &error);
             let submitted = match self.node.get() {
                 Some(node) => node.submit(batch.entry(self.origin), on_failure),
                 None => Err(ProposeError::NotLeader { leader: None }),
             };
             if let Err(error) = submitted {
-                self.failed(first_id, count, &error);
+                self.failed(first_id, end_id, &error);
             }
         }
     }
 
-    fn failed(self: &Arc<Self>, first_id: u64, count: u64, error: &ProposeError) {
+    fn failed(self: &Arc<Self>, first_id: u64, end_id: u64, error: &ProposeError) {
         let mut waiting = self.waiting();
+        if matches!(error, ProposeError::Stopped) {
+            // Nothing gets through any more; sending what waits would only lead back here, once for each batch.
+            return waiting.stop();
+        }
         waiting.in_flight = waiting.in_flight.saturating_sub(1);
-        waiting.waiters.fail(first_id, count, refusal(error));
+        waiting.waiters.fail(first_id, end_id, refusal(error));
         self.send(waiting);
     }
 
@@ -265,15 +270,15 @@ impl Proposals {
 
     /// Refuses everything from now on, and whoever waits.
     pub(crate) fn stop(&self) {
-        let mut waiting = self.waiting();
-        waiting.stopped = true;
-        waiting.waiters.slots.clear();
+        self.waiting().stop();
     }
 }
 
 fn refusal(error: &ProposeError) -> Status {
     match error {
         ProposeError::Stopped => status::STOPPED,
+        // It may have been committed all the same.
+        ProposeError::LeaderChanged => status::TIMEOUT_DUE_TO_LEADER_FAIL,
         ProposeError::Overloaded => status::REQUEST_TOO_MANY_REQUESTS,
         _ => status::NO_LEADER,
     }
@@ -281,16 +286,13 @@ fn refusal(error: &ProposeError) -> Status {
 
 impl Waiting {
     fn gather(&mut self, id: u64, command: &Command) {
-        if self.gathering.count > 0
-            && (self.gathering.requests.len() >= BATCH_BYTES
-                || self.gathering.first_id + self.gathering.count != id)
-        {
+        if self.gathering.requests.len() >= BATCH_BYTES {
             self.close();
         }
-        if self.gathering.count == 0 {
+        if self.gathering.requests.is_empty() {
             self.gathering.first_id = id;
         }
-        self.gathering.count += 1;
+        self.gathering.end_id = id + 1;
         command.encode(id, &mut self.gathering.requests);
     }
 
@@ -300,12 +302,21 @@ impl Waiting {
         self.closed.push_back(batch);
     }
 
+    /// Refuses everything from now on; dropping the waiters tells their callers.
+    fn stop(&mut self) {
+        self.stopped = true;
+        self.gathering = Batch::default();
+        self.closed.clear();
+        self.closed_bytes = 0;
+        self.waiters.slots.clear();
+    }
+
     fn next_batch(&mut self) -> Option<Batch> {
         if let Some(batch) = self.closed.pop_front() {
             self.closed_bytes -= batch.requests.len();
             return Some(batch);
         }
-        (self.gathering.count > 0).then(|| std::mem::take(&mut self.gathering))
+        (!self.gathering.requests.is_empty()).then(|| std::mem::take(&mut self.gathering))
     }
 }
 
@@ -353,8 +364,8 @@ impl Waiters {
         waiter
     }
 
-    fn fail(&mut self, first_id: u64, count: u64, status: Status) {
-        for id in first_id..first_id + count {
+    fn fail(&mut self, first_id: u64, end_id: u64, status: Status) {
+        for id in first_id..end_id {
             if let Some(waiter) = self.take(id) {
                 drop(waiter.sender.send(Err(status)));
             }
@@ -413,6 +424,41 @@ mod tests {
         assert_eq!(waiters.expired(Duration::from_secs(2)).len(), 2);
         assert_eq!(waiters.base, 4);
         assert!(waiters.take(4).is_some());
+    }
+
+    fn proposals() -> Arc<Proposals> {
+        Arc::new(Proposals::new(1, Clock::start(), 1024, Duration::from_secs(7)))
+    }
+
+    #[test]
+    fn an_id_that_became_a_leases_does_not_split_a_batch() {
+        let proposals = proposals();
+        proposals.waiting().in_flight = IN_FLIGHT_MAX;
+        let first = proposals.enqueue(&Command::put(Bytes::new())).unwrap();
+        proposals.next_lease_id();
+        let second = proposals.enqueue(&Command::put(Bytes::new())).unwrap();
+        let mut waiting = proposals.waiting();
+        let batch = waiting.next_batch().unwrap();
+        assert!(waiting.next_batch().is_none());
+        assert_eq!(batch.end_id - batch.first_id, 3);
+        drop(waiting);
+        proposals.failed(batch.first_id, batch.end_id, &ProposeError::LeaderChanged);
+        for receiver in [first, second] {
+            assert_eq!(receiver.blocking_recv().unwrap().unwrap_err(), status::TIMEOUT_DUE_TO_LEADER_FAIL);
+        }
+    }
+
+    #[test]
+    fn a_stopped_log_ends_whatever_waits_at_once() {
+        let proposals = proposals();
+        proposals.waiting().in_flight = IN_FLIGHT_MAX;
+        let put = Command::put(vec![0; 1000].into());
+        let waiting: Vec<_> = (0..10_000).map(|_| proposals.enqueue(&put).unwrap()).collect();
+        assert!(proposals.waiting().closed.len() > 1);
+        proposals.failed(0, 1, &ProposeError::Stopped);
+        assert!(waiting.into_iter().all(|receiver| receiver.blocking_recv().is_err()));
+        assert!(proposals.waiting().next_batch().is_none());
+        assert_eq!(proposals.enqueue(&put).unwrap_err(), status::STOPPED);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use api::internal::request::Command;
 use api::status;
 use bytes::Bytes;
-use mvcc::{Store, WriteTxn};
+use mvcc::{ChangeKind, Commit, Store, WriteTxn};
 use prost::Message as _;
 use raftlog::{Application, ApplicationError, Applied, Entry};
 
@@ -54,6 +54,19 @@ impl Applier {
         shared: Arc<Shared>,
     ) -> Self {
         Self { store, backend, meta, shared }
+    }
+
+    fn count(&self, commit: &Commit) {
+        let changes = commit.changes.iter().flat_map(|request| &request.changes);
+        let (mut puts, mut deletes) = (0, 0);
+        for change in changes {
+            match change.kind {
+                ChangeKind::Put => puts += 1,
+                ChangeKind::Delete => deletes += 1,
+            }
+        }
+        self.shared.counters.puts.add(puts);
+        self.shared.counters.deletes.add(deletes);
     }
 
     /// Applies one request inside the batch.
@@ -113,6 +126,7 @@ impl Application for Applier {
             self.shared.compactions.start(compaction);
         }
         self.shared.applied(&self.meta);
+        self.count(&commit);
         if !commit.changes.is_empty() {
             self.shared.watches.publish(commit, self.meta.term());
         }

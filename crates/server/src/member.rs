@@ -10,6 +10,7 @@ use lease::Lessor;
 use crate::apply::{Alarms, AppliedMeta, Members, Quota};
 use crate::clock::Clock;
 use crate::compactor::Compactions;
+use crate::counters::Counters;
 use crate::proposal::Proposals;
 use crate::watches::Watches;
 
@@ -27,6 +28,7 @@ pub(crate) struct Shared {
     pub(crate) watches: Watches,
     pub(crate) compactions: Compactions,
     pub(crate) applied: AppliedPosition,
+    pub(crate) counters: Counters,
 }
 
 /// Where the state stands in the log.

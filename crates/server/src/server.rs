@@ -21,6 +21,7 @@ use crate::bootstrap::{self, DataDir, Identity};
 use crate::clock::Clock;
 use crate::compactor::{self, Compactions, Worker};
 use crate::config::{Config, Url};
+use crate::counters::Counters;
 use crate::error::{Error, Result};
 use crate::flags::ETCD_VERSION;
 use crate::leases;
@@ -268,6 +269,7 @@ impl Parts {
             watches: Watches::new(),
             compactions,
             applied: AppliedPosition::new(&meta),
+            counters: Counters::default(),
             reader,
         });
         Ok(Self { backend, store, meta, shared, compactor })

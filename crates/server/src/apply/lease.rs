@@ -12,7 +12,10 @@ use crate::member::Shared;
 pub(super) fn grant(shared: &Shared, txn: &mut WriteTxn<'_>, request: &LeaseGrantRequest) -> Answer {
     let id = LeaseId::new(request.id);
     match shared.lessor.grant(txn.tx(), id, request.ttl, shared.clock.now()) {
-        Ok(ttl) => Ok(Output::LeaseGrant { revision: txn.revision(), id: request.id, ttl }),
+        Ok(ttl) => {
+            shared.counters.leases_granted.add(1);
+            Ok(Output::LeaseGrant { revision: txn.revision(), id: request.id, ttl })
+        }
         Err(lease::Error::Exists(_)) => Err(status::LEASE_EXIST),
         Err(lease::Error::TtlTooLarge(_)) => Err(status::LEASE_TTL_TOO_LARGE),
         Err(_) => Err(status::LEASE_NOT_FOUND),
@@ -23,6 +26,7 @@ pub(super) fn revoke(shared: &Shared, txn: &mut WriteTxn<'_>, id: i64) -> mvcc::
     let Ok(keys) = shared.lessor.revoke(txn.tx(), LeaseId::new(id)) else {
         return Ok(Err(status::LEASE_NOT_FOUND));
     };
+    shared.counters.leases_revoked.add(1);
     delete_keys(txn, keys)?;
     Ok(Ok(Output::Revision(txn.end_request())))
 }
@@ -32,6 +36,7 @@ pub(super) fn expire(shared: &Shared, txn: &mut WriteTxn<'_>, ids: &[i64]) -> mv
     for id in ids {
         // One that was revoked meanwhile needs nothing more.
         if let Ok(keys) = shared.lessor.revoke(txn.tx(), LeaseId::new(*id)) {
+            shared.counters.leases_expired.add(1);
             delete_keys(txn, keys)?;
             txn.end_request();
         }

@@ -50,6 +50,30 @@ fn render(rpc: &Rpc) -> String {
     page.one("etcd_server_quota_backend_bytes", "gauge", "The quota.", shared.quota.limit().unwrap_or(0));
     page.one("etcd_mvcc_db_total_size_in_bytes", "gauge", "Size of the state on disk.", size);
     page.one("etcd_mvcc_db_total_size_in_use_in_bytes", "gauge", "Live bytes.", shared.reader.live_bytes());
+    let counters = &shared.counters;
+    page.one("etcd_mvcc_put_total", "counter", "Keys put.", counters.puts.get());
+    page.one("etcd_mvcc_delete_total", "counter", "Keys deleted.", counters.deletes.get());
+    page.one("etcd_mvcc_range_total", "counter", "Ranges read.", counters.ranges.get());
+    page.one("etcd_mvcc_txn_total", "counter", "Transactions.", counters.txns.get());
+    page.one(
+        "etcd_debugging_lease_granted_total",
+        "counter",
+        "Leases granted.",
+        counters.leases_granted.get(),
+    );
+    page.one(
+        "etcd_debugging_lease_revoked_total",
+        "counter",
+        "Leases revoked.",
+        counters.leases_revoked.get(),
+    );
+    page.one("etcd_debugging_lease_renewed_total", "counter", "Renewals.", counters.leases_renewed.get());
+    page.one(
+        "etcd_debugging_server_lease_expired_total",
+        "counter",
+        "Leases revoked because they had run out.",
+        counters.leases_expired.get(),
+    );
     page.one("etcd_debugging_mvcc_keys_total", "gauge", "Live keys.", shared.reader.keys());
     page.one(
         "etcd_debugging_mvcc_current_revision",

@@ -24,6 +24,7 @@ pub(super) async fn range(rpc: &Arc<Rpc>, raw: Bytes) -> Framed {
     if !request.serializable {
         rpc.barrier().await?;
     }
+    rpc.shared.counters.ranges.add(1);
     let options = options(&request);
     let large = !request.range_end.is_empty()
         && !request.count_only
@@ -81,6 +82,7 @@ async fn read_txn(rpc: &Arc<Rpc>, request: TxnRequest) -> Result<apply::TxnOutpu
     if !check::serializable(&request) {
         rpc.barrier().await?;
     }
+    rpc.shared.counters.txns.add(1);
     let view = rpc.shared.reader.read();
     // Any of its ranges may be large, and it is rare enough not to tell.
     Ok(blocking(move || apply::evaluate(&view, &request)).await???)

@@ -101,7 +101,10 @@ impl KeepAlive {
         let header = self.rpc.shared.header_now();
         let shared = &self.rpc.shared;
         match shared.lessor.renew(LeaseId::new(request.id), shared.clock.now()) {
-            Ok(ttl) => Ok(Some(LeaseKeepAliveResponse { header: Some(header), id: request.id, ttl })),
+            Ok(ttl) => {
+                shared.counters.leases_renewed.add(1);
+                Ok(Some(LeaseKeepAliveResponse { header: Some(header), id: request.id, ttl }))
+            }
             Err(::lease::Error::NotPrimary) => Err(status::NOT_PRIMARY_LESSOR.into()),
             Err(_) => {
                 self.waiting = Some(Box::pin(renew_late(Arc::clone(&self.rpc), request.id, header)));

@@ -165,3 +165,23 @@ fn after_a_failed_flush_nothing_more_is_written() {
     assert!(matches!(backend.flush(), Err(Error::Failed { .. })));
     assert_eq!(backend.get(Table::Rev, b"1").unwrap().unwrap(), "one", "reads go on");
 }
+
+#[test]
+fn many_keys_come_in_the_order_they_were_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let backend = DiskBackend::open(dir.path(), Options::default()).unwrap();
+    let mut tx = backend.begin();
+    for number in (0..1000_u32).step_by(2) {
+        tx.put(Table::Rev, &number.to_be_bytes(), &number.to_le_bytes());
+    }
+    backend.commit(tx).unwrap();
+    for order in [(0..1000).collect::<Vec<u32>>(), (0..1000).rev().collect()] {
+        let keys: Vec<[u8; 4]> = order.iter().map(|number| number.to_be_bytes()).collect();
+        let keys: Vec<&[u8]> = keys.iter().map(<[u8; 4]>::as_slice).collect();
+        let found = backend.multi_get(Table::Rev, &keys).unwrap();
+        for (number, value) in order.iter().zip(found) {
+            let expected = (number % 2 == 0).then(|| number.to_le_bytes());
+            assert_eq!(value.as_deref(), expected.as_ref().map(<[u8; 4]>::as_slice), "{number}");
+        }
+    }
+}

@@ -18,6 +18,9 @@ use crate::read::options;
 /// Above this many keys an answer is made on a thread of its own, so that nobody waits behind it.
 const LARGE_KEYS: i64 = 1000;
 
+/// So many compactions may overtake one read before it gives up.
+const OVERTAKEN_MAX: usize = 8;
+
 pub(super) async fn range(rpc: &Arc<Rpc>, raw: Bytes) -> Framed {
     let request: RangeRequest = decode(&raw)?;
     check::range(&request)?;
@@ -83,9 +86,16 @@ async fn read_txn(rpc: &Arc<Rpc>, request: TxnRequest) -> Result<apply::TxnOutpu
         rpc.barrier().await?;
     }
     rpc.shared.counters.txns.add(1);
-    let view = rpc.shared.reader.read();
+    let reader = rpc.shared.reader.clone();
     // Any of its ranges may be large, and it is rare enough not to tell.
-    Ok(blocking(move || apply::evaluate(&view, &request)).await???)
+    let evaluated = blocking(move || {
+        // A compaction that overtakes the view takes it away; what is asked for is still there in the next.
+        (0..OVERTAKEN_MAX)
+            .map(|_| apply::evaluate(&reader.read(), &request))
+            .find(|evaluated| !matches!(evaluated, Err(mvcc::Error::Compacted)))
+            .unwrap_or(Err(mvcc::Error::Compacted))
+    });
+    Ok(evaluated.await???)
 }
 
 pub(super) async fn compact(rpc: &Arc<Rpc>, raw: Bytes) -> Framed {

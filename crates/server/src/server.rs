@@ -381,11 +381,11 @@ fn threads(
     failed: &mpsc::UnboundedSender<Error>,
 ) -> Result<Threads> {
     let stopping = Arc::new(AtomicBool::new(false));
-    let (watches, clock) = (shared.watches.clone(), shared.clock);
+    let (watches, reader, clock) = (shared.watches.clone(), shared.reader.clone(), shared.clock);
     let interval = config.watch_progress_notify_interval;
     let failures = failed.clone();
     let hub = spawn("watch-hub", move || {
-        if let Err(error) = watches.run(hub, clock, interval) {
+        if let Err(error) = watches.run(hub, reader, clock, interval) {
             // Nobody listens any more only when the member stops anyway.
             drop(failures.send(error.into()));
         }

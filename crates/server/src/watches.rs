@@ -6,6 +6,9 @@
 //! An outbox is one buffer of framed answers. The hub appends; the connection takes all of it at once, so that many answers
 //! travel in one piece. When it is full the hub stops and keeps a position instead of events: a client that does not read
 //! costs the size of its outbox and no more.
+//!
+//! What waits at the door is bounded likewise: when the hub cannot keep up with the commits they are dropped, and all its
+//! watchers catch up from history, many of them with one look.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -15,7 +18,7 @@ use std::time::Duration;
 
 use api::etcdserverpb::WatchCreateRequest;
 use bytes::{Bytes, BytesMut};
-use mvcc::Commit;
+use mvcc::{Commit, Reader};
 use watch::{Hub, Outbox, StreamId};
 
 use crate::clock::Clock;
@@ -31,6 +34,10 @@ const WAVE_STREAMS: usize = 32;
 /// How long, for each stream of the last wave, and at most.
 const WAVE_PER_STREAM: Duration = Duration::from_micros(100);
 const WAVE_MAX: Duration = Duration::from_millis(20);
+/// Commits of so many bytes may wait for the hub.
+const INBOX_BYTES: usize = 32 * 1024 * 1024;
+/// What a waiting event takes beside its encoded pair.
+const EVENT_BYTES: usize = 160;
 /// Stretches of history read between two looks at what has come in.
 const SYNC_STRETCHES: usize = 4;
 
@@ -66,7 +73,49 @@ struct Door {
 #[derive(Default)]
 struct Inbox {
     messages: VecDeque<Message>,
+    /// Bytes of the commits among them.
+    commit_bytes: usize,
+    /// Commits were dropped; the hub has to find them in history.
+    behind: bool,
     stopped: bool,
+}
+
+impl Inbox {
+    fn commit(&mut self, commit: Commit, raft_term: u64) {
+        self.commit_bytes += weight(&commit);
+        if self.commit_bytes <= INBOX_BYTES {
+            self.messages.push_back(Message::Commit(commit, raft_term));
+        } else {
+            self.messages.retain(|message| !matches!(message, Message::Commit(..)));
+            self.commit_bytes = 0;
+            self.behind = true;
+        }
+    }
+
+    /// Whether the hub may sleep on.
+    fn is_idle(&self, streams: usize) -> bool {
+        if streams == 0 {
+            self.messages.len() < IDLE_COMMITS
+        } else {
+            self.messages.is_empty() && !self.behind
+        }
+    }
+
+    /// Hands over everything.
+    fn take(&mut self) -> (VecDeque<Message>, bool) {
+        self.commit_bytes = 0;
+        (std::mem::take(&mut self.messages), std::mem::take(&mut self.behind))
+    }
+}
+
+/// Bytes that a commit keeps while it waits.
+fn weight(commit: &Commit) -> usize {
+    commit
+        .changes
+        .iter()
+        .flat_map(|changes| &changes.changes)
+        .map(|change| EVENT_BYTES + change.kv.len())
+        .sum()
 }
 
 impl std::fmt::Debug for Inbox {
@@ -103,7 +152,7 @@ impl Watches {
     /// Tells of a commit that has just been published to readers.
     pub(crate) fn publish(&self, commit: Commit, raft_term: u64) {
         let mut inbox = self.door.inbox();
-        inbox.messages.push_back(Message::Commit(commit, raft_term));
+        inbox.commit(commit, raft_term);
         let waiting = inbox.messages.len();
         drop(inbox);
         if self.streams() > 0 || waiting >= IDLE_COMMITS {
@@ -135,9 +184,14 @@ impl Watches {
     ///
     /// # Errors
     /// History could not be read; the member must not go on, because watchers would miss events.
-    pub(crate) fn run(&self, hub: Hub, clock: Clock, progress_interval: Duration) -> watch::Result<()> {
-        let mut thread =
-            Thread { hub, streams: HashMap::new(), clock, progress_interval, next_wave: Duration::ZERO };
+    pub(crate) fn run(
+        &self,
+        hub: Hub,
+        reader: Reader,
+        clock: Clock,
+        progress_interval: Duration,
+    ) -> watch::Result<()> {
+        let mut thread = Thread::new(hub, reader, clock, progress_interval);
         let outcome = thread.serve(&self.door);
         for open in thread.streams.into_values() {
             open.outbox.end();
@@ -149,6 +203,7 @@ impl Watches {
 /// What the thread keeps.
 struct Thread {
     hub: Hub,
+    reader: Reader,
     streams: HashMap<u64, Open>,
     clock: Clock,
     progress_interval: Duration,
@@ -166,15 +221,16 @@ struct Open {
 }
 
 impl Thread {
+    fn new(hub: Hub, reader: Reader, clock: Clock, progress_interval: Duration) -> Self {
+        let next_wave = Duration::ZERO;
+        Self { hub, reader, streams: HashMap::new(), clock, progress_interval, next_wave }
+    }
+
     fn serve(&mut self, door: &Door) -> watch::Result<()> {
         let mut more = false;
         loop {
-            let Some(messages) = self.wait(door, more) else { return Ok(()) };
-            for message in messages {
-                self.take(message)?;
-            }
-            self.tick();
-            more = self.hub.sync(SYNC_STRETCHES)?;
+            let Some((messages, behind)) = self.wait(door, more) else { return Ok(()) };
+            more = self.turn(messages, behind)?;
             let reached = door.reached.swap(0, Ordering::Relaxed);
             if let Ok(streams) = u32::try_from(reached)
                 && reached >= WAVE_STREAMS
@@ -184,14 +240,24 @@ impl Thread {
         }
     }
 
-    /// What has come in, after waiting for it or for the next tick; `None` to stop.
-    fn wait(&self, door: &Door, busy: bool) -> Option<VecDeque<Message>> {
+    /// Takes in what has come, and lets those catch up who are behind; returns whether they need another turn.
+    fn turn(&mut self, messages: VecDeque<Message>, behind: bool) -> watch::Result<bool> {
+        if behind {
+            // What the reader shows now includes all that was dropped; what has come since is known then, or follows it.
+            self.hub.reset(self.reader.clone());
+        }
+        for message in messages {
+            self.take(message)?;
+        }
+        self.tick();
+        self.hub.sync(SYNC_STRETCHES)
+    }
+
+    /// What has come in and whether commits were dropped, after waiting for it or for the next tick; `None` to stop.
+    fn wait(&self, door: &Door, busy: bool) -> Option<(VecDeque<Message>, bool)> {
         let mut inbox = door.inbox();
-        let idle = |inbox: &Inbox, streams: usize| {
-            inbox.messages.is_empty() || (streams == 0 && inbox.messages.len() < IDLE_COMMITS)
-        };
         let due = self.streams.values().filter_map(|open| open.next_progress).min();
-        while !busy && !inbox.stopped && idle(&inbox, door.streams.load(Ordering::Relaxed)) {
+        while !busy && !inbox.stopped && inbox.is_idle(door.streams.load(Ordering::Relaxed)) {
             match due {
                 None => inbox = door.wake.wait(inbox).unwrap_or_else(PoisonError::into_inner),
                 Some(due) => {
@@ -210,7 +276,7 @@ impl Thread {
             std::thread::sleep(early);
         }
         let mut inbox = door.inbox();
-        (!inbox.stopped).then(|| std::mem::take(&mut inbox.messages))
+        (!inbox.stopped).then(|| inbox.take())
     }
 
     fn take(&mut self, message: Message) -> watch::Result<()> {
@@ -371,5 +437,76 @@ impl Drop for Stream {
     fn drop(&mut self) {
         self.outbox.door.send(Message::Close(self.id));
         self.outbox.door.streams.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use api::LeaseId;
+    use api::etcdserverpb::WatchResponse;
+    use api::{ClusterId, MemberId};
+    use prost::Message as _;
+
+    fn put(store: &mut mvcc::Store, value: Bytes) -> Commit {
+        let mut txn = store.write();
+        txn.put("k".into(), value, LeaseId::NONE).unwrap();
+        txn.end_request();
+        txn.commit().unwrap()
+    }
+
+    fn responses(stream: &Stream) -> Vec<WatchResponse> {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut responses = Vec::new();
+        while let Poll::Ready(Some(mut frames)) = stream.poll_take(&mut cx) {
+            while !frames.is_empty() {
+                let length = u32::from_be_bytes(frames[1..5].try_into().unwrap()) as usize;
+                responses.push(WatchResponse::decode(frames.split_to(5 + length).slice(5..)).unwrap());
+            }
+        }
+        responses
+    }
+
+    #[test]
+    fn a_hub_that_cannot_keep_up_costs_bounded_memory_and_no_event() {
+        let mut store = mvcc::Store::open(Arc::new(backend::MemBackend::new())).unwrap();
+        let reader = store.reader();
+        let identity = watch::Identity { cluster_id: ClusterId::new(1), member_id: MemberId::new(2) };
+        let hub = Hub::new(reader.clone(), watch::Options::new(identity));
+        let mut thread = Thread::new(hub, reader, Clock::start(), Duration::from_secs(600));
+        let watches = Watches::new();
+        let stream = watches.open();
+        stream.create(WatchCreateRequest { key: "k".into(), ..Default::default() });
+        let turn = |thread: &mut Thread| {
+            let (messages, behind) = watches.door.inbox().take();
+            let mut more = thread.turn(messages, behind).unwrap();
+            while more {
+                more = thread.turn(VecDeque::new(), false).unwrap();
+            }
+            behind
+        };
+        assert!(!turn(&mut thread));
+        let value = Bytes::from(vec![0; 1024 * 1024]);
+        let mut dropped = false;
+        let mut seen = Vec::new();
+        for n in 0..50 {
+            watches.publish(put(&mut store, value.clone()), 1);
+            assert!(watches.door.inbox().commit_bytes <= INBOX_BYTES);
+            assert!(!watches.door.inbox().is_idle(1));
+            // The hub gets its turn seldom, and then more comes before the next.
+            if n % 40 == 39 {
+                dropped |= turn(&mut thread);
+            }
+        }
+        dropped |= turn(&mut thread);
+        assert!(dropped);
+        while seen.len() < 50 {
+            let events = responses(&stream).into_iter().flat_map(|response| response.events);
+            let before = seen.len();
+            seen.extend(events.map(|event| event.kv.unwrap().mod_revision));
+            thread.turn(VecDeque::new(), false).unwrap();
+            assert!(seen.len() > before || before == 0, "{before} events, and then nothing");
+        }
+        assert_eq!(seen, (2..52).collect::<Vec<_>>());
     }
 }

@@ -5,7 +5,7 @@ ARGS ?=
 # What the benchmark is started with: make bench ARGS="--quick --only put,get"
 CARGO ?= cargo
 
-.PHONY: help prepare build run test lint doc bench install clean
+.PHONY: help prepare build run test lint doc bench fuzz install clean
 
 help: ## List these commands.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -36,6 +36,9 @@ doc: prepare ## Build the documentation, warnings denied, into target/doc.
 bench: build ## Measure against a real etcd; plots and tables go to target/bench.
 	$(CARGO) build --release --locked --package etcd-rs-bench
 	@ETCD_REAL="$$(scripts/real-etcd)" && export ETCD_REAL && exec target/release/etcd-rs-bench $(ARGS)
+
+fuzz: prepare ## Fuzz the decoders: SECONDS=60 each, or TARGETS="a b" alone.
+	scripts/fuzz $(or $(SECONDS),60) $(TARGETS)
 
 install: build ## Install etcd-rs and etcd-rs-ctl into $(PREFIX)/bin (PREFIX=/usr/local).
 	install -D -m 755 target/release/etcd-rs target/release/etcd-rs-ctl -t "$(DESTDIR)$(or $(PREFIX),/usr/local)/bin"

@@ -5,6 +5,8 @@ mod compaction;
 mod defrag;
 mod del;
 mod endpoint;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod get;
 mod help;
 mod lease;

@@ -53,6 +53,9 @@
 
 mod error;
 mod expiry_queue;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod lease;
 mod lessor;
 mod record;

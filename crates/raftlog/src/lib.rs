@@ -82,6 +82,9 @@ mod application;
 mod config;
 mod error;
 mod failure;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod leadership;
 mod log_store;
 mod metrics;

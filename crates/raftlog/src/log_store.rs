@@ -38,7 +38,7 @@ pub(crate) mod disk;
 pub(crate) mod durable;
 mod log;
 mod queue;
-mod recovery;
+pub(crate) mod recovery;
 #[cfg(test)]
 mod tests;
 mod writer;

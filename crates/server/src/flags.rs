@@ -11,6 +11,9 @@
     reason = "help, version and refusals are spoken to the user"
 )]
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;

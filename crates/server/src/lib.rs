@@ -25,6 +25,9 @@ mod compactor;
 mod config;
 mod error;
 pub mod flags;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod http;
 mod leases;
 pub mod logging;

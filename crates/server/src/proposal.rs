@@ -83,7 +83,7 @@ impl Command {
         key_len(1) + encoded_len_varint(id) + key_len(field) + encoded_len_varint(body as u64) + body
     }
 
-    fn encode(&self, id: u64, batch: &mut BytesMut) {
+    pub(crate) fn encode(&self, id: u64, batch: &mut BytesMut) {
         let length = self.request_len(id);
         batch.reserve(length + 16);
         encode_key(1, WireType::LengthDelimited, batch);

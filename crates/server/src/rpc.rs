@@ -13,6 +13,8 @@ mod check;
 mod cluster;
 mod encode;
 mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod health;
 mod kv;
 mod lease;

@@ -85,7 +85,7 @@ struct Parts {
     complete: bool,
 }
 
-fn compare(line: &[u8]) -> Outcome<Compare> {
+pub(super) fn compare(line: &[u8]) -> Outcome<Compare> {
     let shown = String::from_utf8_lossy(line);
     let malformed = |why: &str| Failure::invalid_input(format!("malformed comparison: {shown}{why}"));
     let at = line.iter().position(|&byte| byte == b'(').ok_or_else(|| malformed(""))?;

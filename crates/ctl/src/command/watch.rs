@@ -54,7 +54,7 @@ async fn run(invocation: Invocation) -> Outcome {
 
 /// The keys to watch, if the environment names them.
 #[derive(Debug, Default)]
-struct Named(Vec<Vec<u8>>);
+pub(super) struct Named(Vec<Vec<u8>>);
 
 impl Named {
     fn by(environment: &Environment) -> Outcome<Self> {
@@ -71,7 +71,7 @@ impl Named {
 
 /// One watch, as it was asked for.
 #[derive(Debug)]
-struct Plan {
+pub(super) struct Plan {
     keys: Vec<Vec<u8>>,
     prefix: bool,
     prev_kv: bool,
@@ -82,7 +82,7 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(parsed: &Parsed, named: &Named) -> Outcome<Self> {
+    pub(super) fn new(parsed: &Parsed, named: &Named) -> Outcome<Self> {
         let dashes = parsed.before_dashes;
         let (keys, command) = parsed.positionals.split_at(dashes.unwrap_or(parsed.positionals.len()));
         if dashes.is_some() && command.is_empty() {
@@ -106,7 +106,7 @@ impl Plan {
         })
     }
 
-    fn check(&self) -> Outcome {
+    pub(super) fn check(&self) -> Outcome {
         if self.keys.len() == 2 && self.prefix {
             return Err(Failure::bad_args("`range_end` and `--prefix` are mutually exclusive"));
         }

@@ -15,6 +15,9 @@
 //! of what follows, length, type, number of the file, so that the remains in a recycled file do not count); a batch is one
 //! fragment or a first, middle ones and a last one. It begins with the number of its first change and their count.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
+
 use std::fs;
 use std::mem;
 use std::ops::Range;

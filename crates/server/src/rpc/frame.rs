@@ -2,6 +2,9 @@
 //!
 //! A message travels as one byte that says whether it is compressed, four bytes of length, and the encoded message.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzzing;
+
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 

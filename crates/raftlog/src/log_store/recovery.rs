@@ -117,7 +117,10 @@ impl Survey {
             );
             self.suspect(&end.path, end.offset, &reason);
         }
-        let next_change = first_change + batch.changes();
+        let Some(next_change) = first_change.checked_add(batch.changes()) else {
+            let reason = format!("change {first_change} and {} more: no log is so long", batch.changes());
+            return self.suspect(path, batch.begun.unwrap_or(batch.end), &reason);
+        };
         self.last_change = self.last_change.max(next_change.saturating_sub(1));
         *end = Some(End { path: path.to_owned(), offset: batch.end, next_change });
     }

@@ -105,3 +105,20 @@ fn fragment(file: &mut Vec<u8>, kind: u8, payload: &[u8]) {
     file.extend_from_slice(&length.to_le_bytes());
     file.extend_from_slice(&summed);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fuzzing found it: the number of the change after a batch was computed without looking whether there is such a
+    /// number. A batch that was written wrong, and has a good checksum, ended a debug build in the middle of opening the
+    /// log, and in a release build counted on from 0.
+    #[test]
+    fn a_batch_at_the_end_of_all_numbers_is_suspect() {
+        let (mut file, changes) = (Vec::new(), 3_u32);
+        batch(&mut file, &[&(u64::MAX - 2).to_le_bytes()[..], &changes.to_le_bytes()].concat());
+        let survey = survey(&file);
+        assert!(matches!(survey.suspicion, Some(crate::Error::Corrupt { offset: 0, .. })), "{survey:?}");
+        assert_eq!(survey.last_change, 0);
+    }
+}

@@ -73,6 +73,15 @@ impl Rpc {
     /// Answers one gRPC call.
     pub(crate) async fn serve(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
         let (head, body) = request.into_parts();
+        if head.method != http::Method::POST {
+            let text = format!(
+                "Received a HEADERS frame with :method {:?} which should be POST",
+                head.method.as_str()
+            );
+            let mut refused = failed(&Failure::internal(text));
+            *refused.status_mut() = http::StatusCode::METHOD_NOT_ALLOWED;
+            return refused;
+        }
         if let Err(failure) = self.admit(&head.headers) {
             return failed(&failure);
         }
@@ -134,25 +143,25 @@ impl Rpc {
         }
     }
 
+    /// All other calls. Whether there is such a call is said before its message has come.
     async fn unary(self: &Arc<Self>, path: &str, messages: &mut Messages) -> Framed {
-        let raw = messages.only().await?;
         match path {
-            "/etcdserverpb.KV/Range" => kv::range(self, raw).await,
-            "/etcdserverpb.KV/Put" => kv::put(self, raw).await,
-            "/etcdserverpb.KV/DeleteRange" => kv::delete_range(self, raw).await,
-            "/etcdserverpb.KV/Txn" => kv::txn(self, raw).await,
-            "/etcdserverpb.KV/Compact" => kv::compact(self, raw).await,
-            "/etcdserverpb.Lease/LeaseGrant" => lease::grant(self, raw).await,
-            "/etcdserverpb.Lease/LeaseRevoke" => lease::revoke(self, raw).await,
-            "/etcdserverpb.Lease/LeaseTimeToLive" => lease::time_to_live(self, &raw),
+            "/etcdserverpb.KV/Range" => kv::range(self, messages.only().await?).await,
+            "/etcdserverpb.KV/Put" => kv::put(self, messages.only().await?).await,
+            "/etcdserverpb.KV/DeleteRange" => kv::delete_range(self, messages.only().await?).await,
+            "/etcdserverpb.KV/Txn" => kv::txn(self, messages.only().await?).await,
+            "/etcdserverpb.KV/Compact" => kv::compact(self, messages.only().await?).await,
+            "/etcdserverpb.Lease/LeaseGrant" => lease::grant(self, messages.only().await?).await,
+            "/etcdserverpb.Lease/LeaseRevoke" => lease::revoke(self, messages.only().await?).await,
+            "/etcdserverpb.Lease/LeaseTimeToLive" => lease::time_to_live(self, &messages.only().await?),
             "/etcdserverpb.Lease/LeaseLeases" => Ok(lease::leases(self)),
-            "/etcdserverpb.Cluster/MemberList" => cluster::member_list(self, &raw).await,
+            "/etcdserverpb.Cluster/MemberList" => cluster::member_list(self, &messages.only().await?).await,
             "/etcdserverpb.Maintenance/Status" => maintenance::status(self),
-            "/etcdserverpb.Maintenance/Alarm" => maintenance::alarm(self, &raw).await,
+            "/etcdserverpb.Maintenance/Alarm" => maintenance::alarm(self, &messages.only().await?).await,
             "/etcdserverpb.Maintenance/Defragment" => maintenance::defragment(self).await,
             "/etcdserverpb.Maintenance/Hash" => maintenance::hash(self).await,
-            "/etcdserverpb.Maintenance/HashKV" => maintenance::hash_kv(self, &raw).await,
-            "/grpc.health.v1.Health/Check" => health::check(&raw),
+            "/etcdserverpb.Maintenance/HashKV" => maintenance::hash_kv(self, &messages.only().await?).await,
+            "/grpc.health.v1.Health/Check" => health::check(&messages.only().await?),
             "/grpc.health.v1.Health/List" => Ok(health::list()),
             _ => Err(unknown(path)),
         }
@@ -183,7 +192,9 @@ const SERVICES: &[&str] = &[
 ];
 
 fn unknown(path: &str) -> Failure {
-    let (service, method) = path.trim_start_matches('/').rsplit_once('/').unwrap_or((path, ""));
+    let Some((service, method)) = path.strip_prefix('/').unwrap_or(path).rsplit_once('/') else {
+        return Failure::unimplemented(format!("malformed method name: {path:?}"));
+    };
     Failure::unimplemented(if SERVICES.contains(&service) {
         format!("unknown method {method} for service {service}")
     } else {
@@ -206,12 +217,13 @@ fn failed(failure: &Failure) -> Response<Body> {
     response
 }
 
-/// Whether a request is a gRPC call.
+/// Whether a request is a gRPC call: over HTTP/2, `application/grpc` perhaps with a codec or parameters.
 pub(crate) fn is_grpc<B>(request: &Request<B>) -> bool {
-    request
-        .headers()
-        .get(http::header::CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+    let content_type = request.headers().get(http::header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    request.version() == http::Version::HTTP_2
+        && content_type
+            .and_then(|value| value.strip_prefix(b"application/grpc"))
+            .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
 /// A future that is polled at once where it stands and only becomes a task if it has to wait.

@@ -9,6 +9,7 @@ use mvcc::RangeResult;
 use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
+use super::Failure;
 use super::frame::framed;
 use crate::apply::{OpOutput, TxnOutput};
 
@@ -18,9 +19,19 @@ pub(crate) trait Encode {
     fn write(&self, out: &mut BytesMut);
 }
 
+/// Largest answer, as in etcd; a frame has room for twice that.
+const SEND_BYTES: usize = i32::MAX as usize;
+
 /// `message` as one gRPC frame.
-pub(crate) fn frame(message: &impl Encode) -> Bytes {
-    framed(message.len(), |out| message.write(out))
+///
+/// # Errors
+/// It is too large to be sent. What it answers has happened all the same.
+pub(crate) fn frame(message: &impl Encode) -> Result<Bytes, Failure> {
+    let length = message.len();
+    if length > SEND_BYTES {
+        return Err(Failure::too_large_to_send(length, SEND_BYTES));
+    }
+    Ok(framed(length, |out| message.write(out)))
 }
 
 fn nested_len(tag: u32, length: usize) -> usize {
@@ -213,8 +224,23 @@ mod tests {
     }
 
     fn check<M: prost::Message + Default + PartialEq + std::fmt::Debug>(message: &impl Encode, expected: &M) {
-        let frame = frame(message);
+        let frame = frame(message).unwrap();
         assert_eq!(M::decode(&frame[5..]).unwrap(), *expected);
+    }
+
+    #[test]
+    fn an_answer_beyond_what_a_client_takes_is_refused_and_not_made() {
+        struct Huge;
+        impl Encode for Huge {
+            fn len(&self) -> usize {
+                5_000_000_000
+            }
+            fn write(&self, _: &mut BytesMut) {
+                panic!("it would not fit");
+            }
+        }
+        let refusal = frame(&Huge).unwrap_err();
+        assert_eq!(refusal.text, "grpc: trying to send message larger than max (5000000000 vs. 2147483647)");
     }
 
     #[test]

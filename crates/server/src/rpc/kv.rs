@@ -36,7 +36,7 @@ pub(super) async fn range(rpc: &Arc<Rpc>, raw: Bytes) -> Framed {
     let shared = Arc::clone(&rpc.shared);
     let answer = move || -> Framed {
         let result = shared.reader.range(&options)?;
-        Ok(encode::frame(&encode::Range::new(shared.header(result.revision), &result)))
+        encode::frame(&encode::Range::new(shared.header(result.revision), &result))
     };
     if large { blocking(answer).await? } else { answer() }
 }
@@ -47,7 +47,7 @@ pub(super) async fn put(rpc: &Arc<Rpc>, raw: Bytes) -> Framed {
     check::put(&request)?;
     match propose(rpc, Command::put(raw)).await? {
         Output::Put { revision, prev } => {
-            Ok(encode::frame(&encode::Put { header: rpc.shared.header(revision), prev: prev.as_ref() }))
+            encode::frame(&encode::Put { header: rpc.shared.header(revision), prev: prev.as_ref() })
         }
         other => Err(mismatched(&other)),
     }
@@ -59,7 +59,7 @@ pub(super) async fn delete_range(rpc: &Arc<Rpc>, raw: Bytes) -> Framed {
     match rpc.shared.proposals.propose(Command::delete_range(raw)).await? {
         Output::DeleteRange { revision, deleted, prevs } => {
             let header = rpc.shared.header(revision);
-            Ok(encode::frame(&encode::DeleteRange { header, deleted, prevs: &prevs }))
+            encode::frame(&encode::DeleteRange { header, deleted, prevs: &prevs })
         }
         other => Err(mismatched(&other)),
     }
@@ -77,7 +77,7 @@ pub(super) async fn txn(rpc: &Arc<Rpc>, raw: Bytes) -> Framed {
             other => return Err(mismatched(&other)),
         }
     };
-    Ok(encode::frame(&encode::Txn { header: rpc.shared.header(output.revision), output: &output }))
+    encode::frame(&encode::Txn { header: rpc.shared.header(output.revision), output: &output })
 }
 
 /// A transaction that only reads goes past the log; one without a single linearizable range also past the barrier.

@@ -44,7 +44,7 @@ fn read(shared: &Shared, mut chunks: mvcc::RangeStream) -> (Framed, Option<mvcc:
     };
     let header = chunk.last.then(|| shared.header(chunk.revision));
     let range = encode::Range { header, kvs: &chunk.kvs, more: chunk.more, count: chunk.count };
-    (Ok(encode::frame(&encode::RangeStream(range))), (!chunk.last).then_some(chunks))
+    (encode::frame(&encode::RangeStream(range)), (!chunk.last).then_some(chunks))
 }
 
 impl Frames for Stream {

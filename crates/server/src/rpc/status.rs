@@ -42,6 +42,14 @@ impl Failure {
         )
     }
 
+    /// An answer over the send limit, likewise.
+    pub(crate) fn too_large_to_send(length: usize, limit: usize) -> Self {
+        Self::new(
+            Code::ResourceExhausted,
+            format!("grpc: trying to send message larger than max ({length} vs. {limit})"),
+        )
+    }
+
     /// A message that is no valid protobuf.
     pub(crate) fn undecodable(error: &prost::DecodeError) -> Self {
         Self::internal(format!("grpc: error unmarshalling request: {error}"))

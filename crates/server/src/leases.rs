@@ -3,6 +3,7 @@
 //! A lease ends by an entry that the leader proposes, never by a member's own decision. Leases that are due together go
 //! together, as many as fit into an entry of reasonable size, so that a storm of expiries is over in a moment.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,19 +21,23 @@ const CHECKPOINTS_MAX: usize = 1000;
 /// Looks are this far apart when nothing is known to be due, because leases may come at any time.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Follows leadership: a leader keeps the leases' time, nobody else does.
-pub(crate) async fn follow_leadership(shared: Arc<Shared>, node: Node, election_timeout: Duration) {
+/// Follows leadership: a leader keeps the leases' time, nobody else does. The first step is taken at the call.
+pub(crate) fn follow_leadership(
+    shared: Arc<Shared>,
+    node: Node,
+    election_timeout: Duration,
+) -> impl Future<Output = ()> + Send {
     let mut leadership = node.leadership();
-    loop {
-        let leads = leadership.borrow_and_update().is_leader;
-        match (leads, shared.lessor.is_primary()) {
-            // A restarted or new leader gives everybody the time that nobody led.
-            (true, false) => shared.lessor.promote(shared.clock.now(), election_timeout),
-            (false, true) => shared.lessor.demote(),
-            _ => {}
-        }
-        if leadership.changed().await.is_err() {
-            return;
+    let follow = move |shared: &Shared, leads: bool| match (leads, shared.lessor.is_primary()) {
+        // A restarted or new leader gives everybody the time that nobody led.
+        (true, false) => shared.lessor.promote(shared.clock.now(), election_timeout),
+        (false, true) => shared.lessor.demote(),
+        _ => {}
+    };
+    follow(&shared, leadership.borrow_and_update().is_leader);
+    async move {
+        while leadership.changed().await.is_ok() {
+            follow(&shared, leadership.borrow_and_update().is_leader);
         }
     }
 }

@@ -148,7 +148,13 @@ impl Server {
             tracing::error!("cannot listen for signals");
             return ExitCode::FAILURE;
         };
-        let mut server = match Self::start(config).await {
+        // A start may take long, when much is replayed, and can be broken off anywhere, as by a crash.
+        let started = tokio::select! {
+            started = Self::start(config) => started,
+            _ = interrupt.recv() => return broken_off("interrupt"),
+            _ = terminate.recv() => return broken_off("terminated"),
+        };
+        let mut server = match started {
             Ok(server) => server,
             Err(error) => {
                 tracing::error!(error = error.to_string(), "discovery failed");
@@ -176,6 +182,11 @@ impl Server {
             (Some(_), _) => ExitCode::FAILURE,
         }
     }
+}
+
+fn broken_off(signal: &str) -> ExitCode {
+    tracing::info!(signal, "received signal; shutting down");
+    ended_by(signal)
 }
 
 /// Ends the process as the signal would have, so that whoever waits for it sees why, as with etcd. An init process cannot be
@@ -305,12 +316,16 @@ impl Parts {
             threads,
             failures,
         };
-        background(&mut server.background, &config, &shared, &node);
+        background(&mut server.background, &shared);
         if let Err(error) = publish(&config, &shared, &node).await {
             drop(alive);
             drop(server.shutdown().await);
             return Err(error);
         }
+        // From the first call on, a leader keeps the leases' time.
+        let leases = leases::follow_leadership(Arc::clone(&shared), node.clone(), config.election_timeout);
+        server.background.spawn(leases);
+        server.background.spawn(leases::expire(Arc::clone(&shared)));
         tracing::info!("ready to serve client requests");
         let rpc =
             Arc::new(Rpc { shared, node, backend, limits: limits(&config), stopping: stop.clone(), alive });
@@ -358,7 +373,7 @@ fn log_config(config: &Config, data_dir: &DataDir, shared: &Shared) -> raftlog::
 
 fn limits(config: &Config) -> Limits {
     Limits {
-        receive_bytes: config.max_request_bytes + RECEIVE_OVERHEAD_BYTES,
+        receive_bytes: config.max_request_bytes.saturating_add(RECEIVE_OVERHEAD_BYTES),
         request_bytes: config.max_request_bytes,
         txn_ops: config.max_txn_ops,
         request_timeout: config.request_timeout(),
@@ -368,7 +383,7 @@ fn limits(config: &Config) -> Limits {
 fn hub(config: &Config, shared: &Shared) -> ::watch::Hub {
     let identity = ::watch::Identity { cluster_id: shared.cluster_id, member_id: shared.member_id };
     let mut options = ::watch::Options::new(identity);
-    options.fragment_bytes = config.max_request_bytes + RECEIVE_OVERHEAD_BYTES;
+    options.fragment_bytes = config.max_request_bytes.saturating_add(RECEIVE_OVERHEAD_BYTES);
     ::watch::Hub::new(shared.reader.clone(), options)
 }
 
@@ -407,9 +422,7 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<(
 }
 
 /// Starts what goes on beside the requests.
-fn background(tasks: &mut tokio::task::JoinSet<()>, config: &Config, shared: &Arc<Shared>, node: &Node) {
-    tasks.spawn(leases::follow_leadership(Arc::clone(shared), node.clone(), config.election_timeout));
-    tasks.spawn(leases::expire(Arc::clone(shared)));
+fn background(tasks: &mut tokio::task::JoinSet<()>, shared: &Arc<Shared>) {
     let proposals = Arc::clone(&shared.proposals);
     tasks.spawn(async move {
         loop {

@@ -12,7 +12,6 @@ use bytes::Bytes;
 
 use super::{Failure, Framed, Rpc, blocking, decode, frame, kv};
 use crate::apply::Output;
-use crate::config::QUOTA_BYTES_DEFAULT;
 use crate::flags::ETCD_VERSION;
 use crate::proposal::Command;
 
@@ -42,7 +41,7 @@ pub(super) fn status(rpc: &Rpc) -> Framed {
         db_size_in_use: signed(live.max(1)),
         is_learner: false,
         storage_version: shared.members.version().unwrap_or_default(),
-        db_size_quota: signed(shared.quota.limit().unwrap_or(QUOTA_BYTES_DEFAULT)),
+        db_size_quota: shared.quota.limit().map_or(-1, signed),
         downgrade_info: Some(DowngradeInfo::default()),
     }))
 }

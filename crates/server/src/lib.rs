@@ -23,6 +23,7 @@ mod bootstrap;
 mod clock;
 mod compactor;
 mod config;
+mod counters;
 mod error;
 pub mod flags;
 #[cfg(any(test, feature = "fuzzing"))]

@@ -59,7 +59,7 @@ fn again<M: Message + Default + PartialEq + Debug>(raw: &Bytes) -> Option<M> {
 fn packed(command: &Command, expected: &request::Command) {
     let mut batch = BytesMut::new();
     command.encode(9, &mut batch);
-    let batch = decode::<Batch>(&batch.freeze()).ok().expect("what was packed decodes");
+    let Ok(batch) = decode::<Batch>(&batch.freeze()) else { panic!("what was packed does not decode") };
     assert_eq!(batch.requests[0].command.as_ref(), Some(expected));
 }
 

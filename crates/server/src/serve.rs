@@ -1,6 +1,7 @@
 //! Sockets: one port for gRPC and HTTP.
 
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,9 +29,40 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
 const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
 
+/// File descriptors that clients must leave to the member: its tables and its log would fail without, and the member with them.
+const OWN_FILES: u64 = 150;
+
 /// Binds an address; port 0 takes a free one.
 pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener> {
-    TcpListener::bind(address).await.map_err(Error::io(format!("listen tcp {address}: bind")))
+    TcpListener::bind(address).await.map_err(|error| {
+        // As Go says it, for those who look for it.
+        let error = match error.kind() {
+            io::ErrorKind::AddrInUse => io::Error::new(error.kind(), "address already in use"),
+            _ => error,
+        };
+        Error::io(format!("listen tcp {address}: bind"))(error)
+    })
+}
+
+/// How many connections the process can serve.
+///
+/// # Errors
+/// The limit of file descriptors leaves nothing for clients.
+pub(crate) fn connections_max() -> Result<usize> {
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+    match files.saturating_sub(OWN_FILES) {
+        0 => Err(Error::config("file descriptor limit of etcd process is too low; please set higher")),
+        connections => Ok(usize::try_from(connections).unwrap_or(usize::MAX)),
+    }
+}
+
+/// Lets this process open as many files as it may.
+pub(crate) fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, "cannot raise the limit of file descriptors");
+    }
 }
 
 fn builder(config: &Config) -> auto::Builder<PollFirst> {
@@ -53,6 +85,7 @@ pub(crate) async fn clients(
     listener: TcpListener,
     rpc: Arc<Rpc>,
     config: Arc<Config>,
+    connections_max: usize,
     mut stopping: watch::Receiver<bool>,
 ) {
     let builder = Arc::new(builder(&config));
@@ -60,7 +93,8 @@ pub(crate) async fn clients(
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            // Further clients wait in the listener's queue.
+            accepted = listener.accept(), if connections.len() < connections_max => accepted,
             Some(_) = connections.join_next() => continue,
             _ = stopping.wait_for(|stop| *stop) => break,
         };

@@ -75,6 +75,7 @@ impl Server {
     pub async fn start(config: Config) -> Result<Self> {
         config.check()?;
         let config = Arc::new(config);
+        serve::connections_max()?;
         let listeners = bind(&config).await?;
         let data_dir = DataDir::open(&config.data_dir)?;
         let identity = identity(&config, &data_dir)?;
@@ -129,6 +130,7 @@ impl Server {
     /// Runs a member as a program does: until a signal asks it to stop, or something does that it cannot survive.
     #[must_use]
     pub fn run(config: Config) -> ExitCode {
+        serve::raise_file_limit();
         let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
             Ok(runtime) => runtime,
             Err(error) => {
@@ -293,6 +295,7 @@ impl Parts {
         listeners: Vec<tokio::net::TcpListener>,
     ) -> Result<Server> {
         let Self { backend, store, meta, shared, compactor } = self;
+        let connections_max = serve::connections_max()? / listeners.len().max(1);
         announce(&config, &data_dir, &shared);
         let (failed, failures) = mpsc::unbounded_channel();
         // The hub stands where the store stands now; whatever the log replays is published to it.
@@ -337,7 +340,13 @@ impl Parts {
                 "serving client traffic insecurely; this is strongly discouraged!"
             );
             server.addresses.push(address);
-            let serving = serve::clients(listener, Arc::clone(&rpc), Arc::clone(&config), stop.clone());
+            let serving = serve::clients(
+                listener,
+                Arc::clone(&rpc),
+                Arc::clone(&config),
+                connections_max,
+                stop.clone(),
+            );
             server.serving.push(tokio::spawn(serving));
         }
         Ok(server)

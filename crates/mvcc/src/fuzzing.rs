@@ -1,12 +1,16 @@
 //! Doors for fuzzers to the decoders of what lies on disk: bytes in, and a panic if they break a promise.
 
-use backend::{Backend as _, MemBackend, Table};
+use std::sync::Arc;
+
+use api::LeaseId;
+use backend::{Backend, MemBackend, Table};
+use bytes::Bytes;
 use prost::Message as _;
 
 use crate::key_value::{self, KeyValue};
 use crate::meta::{Saved, State};
 use crate::record::{self, Record};
-use crate::{Revision, index_entry};
+use crate::{RangeOptions, Result, Revision, Store, index_entry};
 
 /// A record of the `rev` table, as its value.
 pub fn record(bytes: &[u8]) {
@@ -83,6 +87,68 @@ pub fn meta(bytes: &[u8]) {
     }
 }
 
+/// A keyspace with a short history, one record of which is not what it was: every request is answered or refused.
+///
+/// The first bytes choose the table, the record, and whether the others are its value or its key.
+pub fn store(bytes: &[u8]) {
+    let Some((&[table, place, how], bytes)) = bytes.split_first_chunk() else { return };
+    let backend: Arc<dyn Backend> = Arc::new(MemBackend::new());
+    write_history(&backend).expect("nothing is wrong yet");
+    let table = [Table::Rev, Table::Index, Table::Meta][usize::from(table % 3)];
+    let mut tx = backend.begin();
+    {
+        let mut records = backend.scan(table, &[], None).expect("memory does not fail");
+        for _ in 0..place % 8 {
+            records.next().expect("memory does not fail");
+        }
+        let Some((key, value)) = records.next().expect("memory does not fail") else { return };
+        if how % 2 == 0 {
+            tx.put(table, key, bytes);
+        } else {
+            tx.delete(table, key);
+            tx.put(table, bytes, value);
+        }
+    }
+    backend.commit(tx).expect("memory takes everything");
+    drop(use_all_of_it(&backend));
+}
+
+fn write_history(backend: &Arc<dyn Backend>) -> Result<()> {
+    let mut store = Store::open(Arc::clone(backend))?;
+    let mut txn = store.write();
+    for (key, value) in [("a", "1"), ("b", "2"), ("a", "3"), ("a\0b", ""), ("b", "4")] {
+        txn.put(key.into(), value.into(), LeaseId::new(7))?;
+        txn.end_request();
+    }
+    txn.delete_range(&"b".into(), &Bytes::new())?;
+    txn.end_request();
+    txn.commit()?;
+    Ok(())
+}
+
+fn use_all_of_it(backend: &Arc<dyn Backend>) -> Result<()> {
+    let mut store = Store::open(Arc::clone(backend))?;
+    let reader = store.reader();
+    let mut all = RangeOptions::new("\0", "\0");
+    for revision in 0..=8 {
+        all.revision = revision;
+        drop(reader.range(&all));
+        drop(reader.hash_kv(revision));
+        drop(reader.changes(revision, 100, 1 << 20));
+        drop(reader.record(Revision::new(revision, 0)));
+    }
+    store.for_each_leased(|_, _| {});
+    let mut txn = store.write();
+    txn.previous_kv(b"a")?;
+    txn.put("a".into(), "5".into(), LeaseId::NONE)?;
+    txn.delete_range(&"\0".into(), &"\0".into())?;
+    txn.end_request();
+    let compaction = txn.compact(6)?;
+    txn.commit()?;
+    while compaction.run_chunk(2)? {}
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,5 +159,6 @@ mod tests {
         smoke::run("mvcc_key_value", key_value);
         smoke::run("mvcc_index_entry", index_entry);
         smoke::run("mvcc_meta", meta);
+        smoke::run("mvcc_store", store);
     }
 }

@@ -1,8 +1,8 @@
 //! `etcd-rs-ctl`, the command line that speaks etcdctl.
 //!
-//! A command line is read with the flags of the command it names ([`flags`], [`command`]), meets the environment
-//! ([`global`]), becomes requests of the client library, and their answers become text in one of five formats
-//! ([`printer`]). What etcdctl would say or exit with is what this says and exits with; where it deliberately does not, a
+//! A command line is read with the flags of the command it names (`flags`, `command`), meets the environment
+//! (`global`), becomes requests of the client library, and their answers become text in one of five formats
+//! (`printer`). What etcdctl would say or exit with is what this says and exits with; where it deliberately does not, a
 //! comment at the place tells why.
 
 mod command;

@@ -456,9 +456,9 @@ mod tests {
     }
 
     fn responses(stream: &Stream) -> Vec<WatchResponse> {
-        let mut cx = Context::from_waker(Waker::noop());
+        let cx = Context::from_waker(Waker::noop());
         let mut responses = Vec::new();
-        while let Poll::Ready(Some(mut frames)) = stream.poll_take(&mut cx) {
+        while let Poll::Ready(Some(mut frames)) = stream.poll_take(&cx) {
             while !frames.is_empty() {
                 let length = u32::from_be_bytes(frames[1..5].try_into().unwrap()) as usize;
                 responses.push(WatchResponse::decode(frames.split_to(5 + length).slice(5..)).unwrap());

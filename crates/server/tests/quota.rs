@@ -13,7 +13,7 @@ const QUOTA: u64 = 256 * 1024;
 
 async fn start(dir: &Path) -> (Server, Client) {
     let config = Config { quota_backend_bytes: Some(QUOTA), ..config(dir) };
-    let server = Server::start(config).await.unwrap();
+    let server = Server::start(config).await.expect("a member that starts");
     let client = Client::connect(&server).await;
     (server, client)
 }
@@ -39,16 +39,24 @@ async fn alarm(client: &Client, action: pb::alarm_request::AlarmAction) -> Vec<p
         member_id: 0x8e9e_05c5_2164_694d,
         alarm: pb::AlarmType::Nospace.into(),
     };
-    client.call::<pb::AlarmResponse>("/etcdserverpb.Maintenance/Alarm", &request).await.unwrap().alarms
+    client
+        .call::<pb::AlarmResponse>("/etcdserverpb.Maintenance/Alarm", &request)
+        .await
+        .expect("an answer")
+        .alarms
 }
 
 /// Deletes and compacts everything, and ends the alarm.
 async fn recover(client: &Client) {
     let all = pb::DeleteRangeRequest { key: "\0".into(), range_end: "\0".into(), ..Default::default() };
-    let deleted: pb::DeleteRangeResponse = client.call("/etcdserverpb.KV/DeleteRange", &all).await.unwrap();
-    let revision = deleted.header.unwrap().revision;
+    let deleted: pb::DeleteRangeResponse =
+        client.call("/etcdserverpb.KV/DeleteRange", &all).await.expect("deletes are allowed");
+    let revision = deleted.header.expect("a header").revision;
     let compaction = pb::CompactionRequest { revision, physical: true };
-    client.call::<pb::CompactionResponse>("/etcdserverpb.KV/Compact", &compaction).await.unwrap();
+    client
+        .call::<pb::CompactionResponse>("/etcdserverpb.KV/Compact", &compaction)
+        .await
+        .expect("so are compactions");
     assert_eq!(alarm(client, pb::alarm_request::AlarmAction::Deactivate).await.len(), 1);
 }
 

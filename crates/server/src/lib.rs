@@ -33,6 +33,7 @@ mod http;
 mod leases;
 pub mod logging;
 mod member;
+mod parts;
 mod proposal;
 mod read;
 mod rpc;

@@ -7,25 +7,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use api::LeaseId;
 use api::etcdserverpb::Member;
 use api::internal::{ClusterVersionSet, MemberPublish};
-use backend::{Backend, DiskBackend};
-use lease::Lessor;
-use mvcc::Store;
+use backend::DiskBackend;
 use raftlog::Node;
 use tokio::sync::{mpsc, watch};
 
-use crate::apply::{Alarms, AppliedMeta, Applier, Members, Quota};
+use crate::apply::Applier;
 use crate::bootstrap::{self, DataDir, Identity};
-use crate::clock::Clock;
-use crate::compactor::{self, Compactions, Worker};
+use crate::compactor::{Compactions, Worker};
 use crate::config::{Config, Url};
-use crate::counters::Counters;
 use crate::error::{Error, Result};
 use crate::flags::ETCD_VERSION;
 use crate::leases;
-use crate::member::{AppliedPosition, Shared};
+use crate::member::Shared;
+use crate::parts::Parts;
 use crate::proposal::{Command, Proposals};
 use crate::rpc::{Limits, Rpc};
 use crate::serve;
@@ -79,7 +75,10 @@ impl Server {
         let listeners = bind(&config).await?;
         let data_dir = DataDir::open(&config.data_dir)?;
         let identity = identity(&config, &data_dir)?;
-        let parts = Parts::open(&config, &data_dir, identity)?;
+        let options =
+            backend::Options { cache_bytes: config.cache_bytes, write_buffer_bytes: WRITE_BUFFER_BYTES };
+        let backend = Arc::new(DiskBackend::open(&data_dir.state, options)?);
+        let parts = Parts::open(&config, backend, identity)?;
         parts.start(config, data_dir, listeners).await
     }
 
@@ -230,64 +229,7 @@ fn identity(config: &Config, data_dir: &DataDir) -> Result<Identity> {
     Ok(identity)
 }
 
-/// What a member is made of, before it runs.
-struct Parts {
-    backend: Arc<dyn Backend>,
-    store: Store,
-    meta: AppliedMeta,
-    shared: Arc<Shared>,
-    compactor: Worker,
-}
-
 impl Parts {
-    fn open(config: &Config, data_dir: &DataDir, identity: Identity) -> Result<Self> {
-        let options =
-            backend::Options { cache_bytes: config.cache_bytes, write_buffer_bytes: WRITE_BUFFER_BYTES };
-        let backend: Arc<dyn Backend> = Arc::new(DiskBackend::open(&data_dir.state, options)?);
-        let store = Store::open(Arc::clone(&backend))?;
-        let meta = AppliedMeta::open(&*backend)?;
-        let clock = Clock::start();
-        let lessor = Lessor::open(
-            &*backend,
-            lease::Options {
-                min_ttl: Duration::from_secs(config.min_lease_ttl().unsigned_abs()),
-                revoke_retry: config.request_timeout(),
-                ..lease::Options::default()
-            },
-        )?;
-        let mut attached = Vec::new();
-        store.for_each_leased(|key: &[u8], lease: LeaseId| attached.push((lease, key.to_vec())));
-        lessor.attach_many(attached)?;
-        let (compactions, compactor) =
-            compactor::channel(config.compaction_batch_limit, config.compaction_sleep_interval);
-        if let Some(interrupted) = store.interrupted_compaction() {
-            compactions.start(interrupted);
-        }
-        let reader = store.reader();
-        let proposals = Arc::new(Proposals::new(
-            identity.member_id.get(),
-            clock,
-            config.max_request_bytes,
-            config.request_timeout(),
-        ));
-        let shared = Arc::new(Shared {
-            member_id: identity.member_id,
-            cluster_id: identity.cluster_id,
-            clock,
-            lessor,
-            alarms: Alarms::open(&*backend)?,
-            members: Members::open(&*backend)?,
-            quota: Quota::new(config.quota_backend_bytes, reader.clone()),
-            proposals,
-            watches: Watches::new(),
-            compactions,
-            applied: AppliedPosition::new(&meta),
-            counters: Counters::default(),
-            reader,
-        });
-        Ok(Self { backend, store, meta, shared, compactor })
-    }
-
     async fn start(
         self,
         config: Arc<Config>,

@@ -1,0 +1,167 @@
+//! What a member is made of, before it runs: its state, read back from the backend.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::LeaseId;
+use backend::Backend;
+use lease::Lessor;
+use mvcc::Store;
+
+use crate::apply::{Alarms, AppliedMeta, Members, Quota};
+use crate::bootstrap::Identity;
+use crate::clock::Clock;
+use crate::compactor::{self, Worker};
+use crate::config::Config;
+use crate::counters::Counters;
+use crate::error::Result;
+use crate::member::{AppliedPosition, Shared};
+use crate::proposal::Proposals;
+use crate::watches::Watches;
+
+/// What a member is made of, before it runs.
+pub(crate) struct Parts {
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) store: Store,
+    pub(crate) meta: AppliedMeta,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) compactor: Worker,
+}
+
+impl Parts {
+    /// Reads the state that `backend` holds.
+    ///
+    /// # Errors
+    /// The state cannot be read, or makes no sense.
+    pub(crate) fn open(config: &Config, backend: Arc<dyn Backend>, identity: Identity) -> Result<Self> {
+        let store = Store::open(Arc::clone(&backend))?;
+        let meta = AppliedMeta::open(&*backend)?;
+        let clock = Clock::start();
+        let lessor = Lessor::open(
+            &*backend,
+            lease::Options {
+                min_ttl: Duration::from_secs(config.min_lease_ttl().unsigned_abs()),
+                revoke_retry: config.request_timeout(),
+                ..lease::Options::default()
+            },
+        )?;
+        let mut attached = Vec::new();
+        store.for_each_leased(|key: &[u8], lease: LeaseId| attached.push((lease, key.to_vec())));
+        lessor.attach_many(attached)?;
+        let (compactions, compactor) =
+            compactor::channel(config.compaction_batch_limit, config.compaction_sleep_interval);
+        if let Some(interrupted) = store.interrupted_compaction() {
+            compactions.start(interrupted);
+        }
+        let reader = store.reader();
+        let proposals = Arc::new(Proposals::new(
+            identity.member_id.get(),
+            clock,
+            config.max_request_bytes,
+            config.request_timeout(),
+        ));
+        let shared = Arc::new(Shared {
+            member_id: identity.member_id,
+            cluster_id: identity.cluster_id,
+            clock,
+            lessor,
+            alarms: Alarms::open(&*backend)?,
+            members: Members::open(&*backend)?,
+            quota: Quota::new(config.quota_backend_bytes, reader.clone()),
+            proposals,
+            watches: Watches::new(),
+            compactions,
+            applied: AppliedPosition::new(&meta),
+            counters: Counters::default(),
+            reader,
+        });
+        Ok(Self { backend, store, meta, shared, compactor })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use api::etcdserverpb::{LeaseGrantRequest, PutRequest};
+    use api::internal::request::Command;
+    use api::internal::{Batch, Request};
+    use backend::MemBackend;
+    use prost::Message as _;
+    use raftlog::{Application as _, Entry};
+
+    use super::*;
+    use crate::apply::Applier;
+    use crate::bootstrap;
+
+    fn parts(backend: &Arc<MemBackend>) -> Parts {
+        let config = Config::default();
+        let identity = bootstrap::identity(&config).unwrap();
+        Parts::open(&config, Arc::clone(backend) as Arc<dyn Backend>, identity).unwrap()
+    }
+
+    fn applier(parts: Parts) -> Applier {
+        Applier::new(parts.store, parts.backend, parts.meta, parts.shared)
+    }
+
+    /// Entry 0 is the log's own. Of the others, every third grants a lease, and the rest put a key twice.
+    fn entry(index: u64) -> Entry {
+        let put = |value: u64| {
+            let request =
+                PutRequest { key: "k".into(), value: value.to_string().into(), ..Default::default() };
+            Command::Put(request.encode_to_vec().into())
+        };
+        let commands = match index {
+            0 => Vec::new(),
+            index if index % 3 == 0 => {
+                let id = i64::try_from(index).unwrap();
+                vec![Command::LeaseGrant(LeaseGrantRequest { ttl: 100, id })]
+            }
+            index => vec![put(index), put(index + 1000)],
+        };
+        let requests = commands
+            .into_iter()
+            .map(|command| Request { id: index, command: Some(command), ..Default::default() })
+            .collect();
+        let data = Batch { requests, proposer: 1 }.encode_to_vec().into();
+        Entry { term: 1, index, data, membership: None }
+    }
+
+    /// What the state says of itself: position, rolling hash, revision, leases.
+    fn summary(parts: &Parts) -> (u64, u64, i64, usize) {
+        let shared = &parts.shared;
+        (shared.applied.index(), shared.applied.hash(), shared.reader.revision(), shared.lessor.len())
+    }
+
+    /// etcd #13766: a member of etcd 3.5 could persist that it had applied an entry before the entry's data, so a crash at the
+    /// wrong moment lost the data for good. Here whatever moment is flushed, position and data are those of the same entry,
+    /// and replaying the rest of the log leads to where an uninterrupted member is.
+    #[test]
+    fn a_crash_leaves_position_and_data_of_the_same_entry() {
+        let entries: Vec<Entry> = (0..40).map(entry).collect();
+        let straight = Arc::new(MemBackend::new());
+        let mut reached = Vec::new();
+        for entry in &entries {
+            applier(parts(&straight)).apply(std::slice::from_ref(entry)).unwrap();
+            reached.push(summary(&parts(&straight)));
+        }
+        for flushed in 0..entries.len() {
+            let disk = Arc::new(MemBackend::forgetful());
+            let mut member = applier(parts(&disk));
+            for (at, entry) in entries.iter().enumerate() {
+                member.apply(std::slice::from_ref(entry)).unwrap();
+                if at == flushed {
+                    member.flush().unwrap();
+                }
+            }
+            let disk = Arc::new(disk.crash());
+            let found = parts(&disk);
+            assert_eq!(summary(&found), reached[flushed], "flushed after entry {flushed}");
+            let mut member = applier(found);
+            assert_eq!(member.applied().last.map(|last| last.index), Some(flushed as u64));
+            if flushed + 1 < entries.len() {
+                member.apply(&entries[flushed + 1..]).unwrap();
+            }
+            drop(member);
+            assert_eq!(summary(&parts(&disk)), reached[entries.len() - 1], "replayed from entry {flushed}");
+        }
+    }
+}

@@ -52,7 +52,7 @@ pub fn index_entry(bytes: &[u8]) {
         }
     }
 
-    let revision = Revision::new(3, 0);
+    let revision = Revision::new(1 << 40, 0);
     let Some(found) = index_entry::decode_value(bytes, revision) else { return };
     let mut value = Vec::new();
     match &found {

@@ -27,6 +27,9 @@ const ESCAPED_ZERO: u8 = 0xff;
 const PUT: u8 = 0;
 const TOMBSTONE: u8 = 1;
 
+/// No key is put so often, and there is room for those that follow.
+const VERSION_MAX: i64 = i64::MAX / 2;
+
 /// Appends what all entries of the key begin with.
 pub(crate) fn encode_key(key: &[u8], out: &mut Vec<u8>) {
     let mut rest = key;
@@ -98,13 +101,17 @@ pub(crate) fn decode_value(bytes: &[u8], revision: Revision) -> Option<Option<Ke
         (&TOMBSTONE, []) => Some(None),
         (&PUT, mut rest) => {
             let mut number = || decode_varint(&mut rest).ok();
-            Some(Some(KeyMeta {
+            let meta = KeyMeta {
                 create_revision: signed(number()?),
                 mod_revision: revision,
                 version: signed(number()?),
                 lease: LeaseId::new(signed(number()?)),
                 value_size: u32::try_from(number()?).ok()? as usize,
-            }))
+            };
+            // A key is created no later than it is changed, and versions count up by one.
+            let possible = (1..=revision.main()).contains(&meta.create_revision)
+                && (1..=VERSION_MAX).contains(&meta.version);
+            possible.then_some(Some(meta))
         }
         _ => None,
     }
@@ -173,6 +180,29 @@ mod tests {
         out.clear();
         encode_tombstone(&mut out);
         assert_eq!(decode_value(&out, revision), Some(None));
+    }
+
+    /// Fuzzing found it: an entry on disk with the greatest version there is was believed, and the next put of its key
+    /// added one to that.
+    #[test]
+    fn an_entry_with_impossible_numbers_does_not_decode() {
+        let revision = Revision::new(4, 0);
+        let meta = |create_revision, version| KeyMeta {
+            create_revision,
+            mod_revision: revision,
+            version,
+            lease: LeaseId::NONE,
+            value_size: 1,
+        };
+        let check = |meta: KeyMeta, expected| {
+            let mut out = Vec::new();
+            encode_put(&meta, &mut out);
+            assert_eq!(decode_value(&out, revision).is_some(), expected, "{meta:?}");
+        };
+        check(meta(2, 3), true);
+        for (create_revision, version) in [(2, i64::MAX), (2, 0), (2, -1), (0, 1), (5, 1), (-1, 1)] {
+            check(meta(create_revision, version), false);
+        }
     }
 
     #[test]

@@ -164,3 +164,43 @@ async fn nonsense_on_the_port_concerns_nobody_else() {
         drop(socket.read_to_end(&mut rest).await);
     }
 }
+
+/// Each call may hold one message that is not whole; together they may not hold everything.
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_that_never_end_are_refused_before_they_take_the_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(dir.path()).await;
+    let mut refused = false;
+    let mut clients = Vec::new();
+    let almost = frame(&vec![0; 2_000_000]).slice(..1_900_000);
+    'clients: for _ in 0..8 {
+        let client = Client::connect(&server).await;
+        let mut calls = Vec::new();
+        for _ in 0..60 {
+            let (response, mut send) = client.open(common::post(PUT)).await;
+            drop(send.send_data(almost.clone(), false));
+            calls.push((response, send));
+        }
+        clients.push((client, calls));
+        // All that was sent has been looked at once a call that was made after it is answered.
+        for (client, calls) in &mut clients {
+            let range = pb::RangeRequest { key: "k".into(), ..Default::default() };
+            drop(client.call::<pb::RangeResponse>("/etcdserverpb.KV/Range", &range).await);
+            for (response, _) in calls {
+                if let std::task::Poll::Ready(response) = futures_util::poll!(response) {
+                    let refusal = common::finish(response.unwrap()).await.0;
+                    assert!(refusal.is(api::status::REQUEST_TOO_MANY_REQUESTS), "{refusal:?}");
+                    refused = true;
+                    break 'clients;
+                }
+            }
+        }
+    }
+    assert!(refused);
+    drop(clients);
+    let client = Client::connect(&server).await;
+    let put = pb::PutRequest { key: "k".into(), value: vec![0; 100_000].into(), ..Default::default() };
+    let accepted = async { while client.call::<pb::PutResponse>(PUT, &put).await.is_err() {} };
+    tokio::time::timeout(SOON, accepted).await.expect("what their ends have set free is there for others");
+    server.shutdown().await.unwrap();
+}

@@ -4,15 +4,18 @@
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) mod fuzzing;
+mod partial;
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use api::status;
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use prost::Message;
 
+use self::partial::Partial;
 use super::Failure;
 
 /// Bytes in front of each message.
@@ -57,6 +60,8 @@ pub(crate) struct Messages {
     /// What has arrived of the next message.
     buffer: Buffer,
     limit: usize,
+    /// Accounts for the buffer while it grows.
+    partial: Partial,
 }
 
 /// Bytes that have arrived. A message that came in one piece is handed on without a copy.
@@ -70,6 +75,14 @@ impl Buffer {
         match self {
             Self::Whole(bytes) => bytes,
             Self::Growing(bytes) => bytes,
+        }
+    }
+
+    /// Bytes of its own; what came in one piece is the connection's.
+    fn grown(&self) -> usize {
+        match self {
+            Self::Whole(_) => 0,
+            Self::Growing(bytes) => bytes.capacity(),
         }
     }
 
@@ -96,13 +109,13 @@ impl Buffer {
 
 impl Messages {
     pub(crate) fn new(body: Incoming, limit: usize) -> Self {
-        Self { body: Some(body), buffer: Buffer::Whole(Bytes::new()), limit }
+        Self { body: Some(body), buffer: Buffer::Whole(Bytes::new()), limit, partial: Partial::default() }
     }
 
     /// Hands the body on to whoever will read the stream; nothing is left here.
     pub(crate) fn take(&mut self) -> Self {
         let buffer = std::mem::replace(&mut self.buffer, Buffer::Whole(Bytes::new()));
-        Self { body: self.body.take(), buffer, limit: self.limit }
+        Self { body: self.body.take(), buffer, limit: self.limit, partial: std::mem::take(&mut self.partial) }
     }
 
     /// The next message; `None` when the client has said its last.
@@ -118,6 +131,9 @@ impl Messages {
                 Some(Ok(frame)) => {
                     if let Ok(data) = frame.into_data() {
                         self.buffer.append(data);
+                        if !self.partial.hold(self.buffer.grown()) {
+                            return Poll::Ready(Some(Err(status::REQUEST_TOO_MANY_REQUESTS.into())));
+                        }
                     }
                 }
                 Some(Err(_)) => return Poll::Ready(Some(Err(Failure::canceled()))),
@@ -153,7 +169,10 @@ impl Messages {
             return Ok(None);
         }
         self.buffer.take(PREFIX_BYTES);
-        Ok(Some(self.buffer.take(length)))
+        let message = self.buffer.take(length);
+        // What is left is less, so there is room for it.
+        self.partial.hold(self.buffer.grown());
+        Ok(Some(message))
     }
 }
 

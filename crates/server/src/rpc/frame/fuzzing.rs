@@ -21,7 +21,12 @@ pub fn frame(bytes: &[u8]) {
 
 /// The messages, and whether the reader has refused what came after them.
 fn read<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Bytes>, bool) {
-    let mut messages = Messages { body: None, buffer: Buffer::Whole(Bytes::new()), limit: LIMIT };
+    let mut messages = Messages {
+        body: None,
+        buffer: Buffer::Whole(Bytes::new()),
+        limit: LIMIT,
+        partial: super::Partial::default(),
+    };
     let mut read = Vec::new();
     for piece in pieces {
         messages.buffer.append(Bytes::copy_from_slice(piece));

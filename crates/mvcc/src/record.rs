@@ -17,6 +17,9 @@ use crate::key_value::{KeyValue, signed, unsigned};
 const TOMBSTONE: u8 = 1;
 const SUPERSEDES: u8 = 2;
 
+/// No message is longer: the size of a value fits into 32 bits, and so does that of a key.
+const MESSAGE_BYTES_MAX: u64 = 1 << 34;
+
 /// The change that a record supersedes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Predecessor {
@@ -45,7 +48,8 @@ impl<'a> Record<'a> {
         } else {
             let mut number = || decode_varint(&mut rest).ok();
             let revision = Revision::new(signed(number()?), signed(number()?));
-            Some(Predecessor { revision, len: number()? })
+            let len = number().filter(|len| *len <= MESSAGE_BYTES_MAX)?;
+            Some(Predecessor { revision, len })
         };
         Some(Self { tombstone: flags & TOMBSTONE != 0, predecessor, kv: rest })
     }
@@ -98,6 +102,17 @@ mod tests {
                 assert_eq!(KeyValue::decode(record.kv), Some(kv));
             }
         }
+    }
+
+    /// Fuzzing found it: a record that claimed to supersede one of 2^64-1 bytes was believed, and compaction added to that.
+    #[test]
+    fn a_record_that_supersedes_an_impossible_one_does_not_decode() {
+        let supersedes = |len| {
+            encode(&KeyValue::default(), false, Some(Predecessor { revision: Revision::new(5, 0), len })).0
+        };
+        assert!(Record::decode(&supersedes(MESSAGE_BYTES_MAX)).is_some());
+        assert_eq!(Record::decode(&supersedes(MESSAGE_BYTES_MAX + 1)), None);
+        assert_eq!(Record::decode(&supersedes(u64::MAX)), None);
     }
 
     #[test]

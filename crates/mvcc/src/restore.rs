@@ -23,6 +23,11 @@ pub(crate) fn state(backend: &dyn Backend) -> Result<State> {
             return Err(Error::corrupt(Table::Rev, &key, detail));
         }
     }
+    // There must be room for those that follow.
+    if !(1..=i64::MAX / 2).contains(&state.revision) {
+        let detail = format!("revision {}, which no store reaches", state.revision);
+        return Err(Error::corrupt(Table::Meta, &[], detail));
+    }
     if state.scheduled > state.revision {
         let detail = format!("compacted at {}, which is after revision {}", state.scheduled, state.revision);
         return Err(Error::corrupt(Table::Meta, &[], detail));
@@ -67,4 +72,25 @@ fn skip(entries: &mut dyn Cursor, place: &[u8]) {
     let mut next = place.to_vec();
     index_entry::behind(&mut next);
     entries.seek(&next);
+}
+
+#[cfg(test)]
+mod tests {
+    use backend::MemBackend;
+
+    use super::*;
+
+    /// Fuzzing's neighbourhood: a store that was told it is at the greatest revision there is believed it, and the next request
+    /// added one to that.
+    #[test]
+    fn a_revision_that_leaves_no_room_is_corrupt() {
+        for (revision, fine) in [(1, true), (i64::MAX / 2, true), (i64::MAX, false), (0, false), (-1, false)]
+        {
+            let backend = MemBackend::new();
+            let mut tx = backend.begin();
+            State { revision, ..State::default() }.store(&mut tx);
+            backend.commit(tx).unwrap();
+            assert_eq!(state(&backend).is_ok(), fine, "{revision}");
+        }
+    }
 }

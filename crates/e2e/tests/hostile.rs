@@ -229,13 +229,14 @@ each_target! {
         }
         let before = member.resident_bytes();
         let value = "x".repeat(10_000);
-        // 20 watchers times 2000 values of 10 kB would be 400 MB, if somebody kept them.
-        for _ in 0..20 {
+        // 20 watchers times 4000 values of 10 kB would be 800 MB, if somebody kept them. The member's own buffers and caches fill
+        // up meanwhile, to some 200.
+        for _ in 0..40 {
             futures_util::future::join_all((0..100).map(|_| member.put("w", &value))).await;
         }
         goes_on(&member).await;
         if let (Some(before), Some(after), e2e::Target::Binary) = (before, member.resident_bytes(), member.target()) {
-            assert!(after < before + 200 * MIB, "from {} to {} MiB", before / MIB, after / MIB);
+            assert!(after < before + 320 * MIB, "from {} to {} MiB", before / MIB, after / MIB);
         }
     }
 }

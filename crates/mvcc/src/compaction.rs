@@ -180,7 +180,7 @@ impl Progress {
             }
             Ok(deleted < limit)
         })?;
-        let mut saved = Saved { deleted: self.saved.deleted + bytes, ..self.saved };
+        let mut saved = Saved { deleted: self.saved.deleted.saturating_add(bytes), ..self.saved };
         match next {
             Some(next) => saved.position = next,
             None => saved.finished = target,

@@ -234,7 +234,7 @@ impl<'a> WriteTxn<'a> {
         });
         let (record, kv_at) = record::encode(kv, tombstone, predecessor);
         let message = record.slice(kv_at..);
-        self.state.written += record::accounted(message.len());
+        self.state.written = self.state.written.saturating_add(record::accounted(message.len()));
         self.tx.put_shared(Table::Rev, &revision.to_bytes(), record);
         self.scratch.entry.clear();
         index_entry::encode_entry(key, revision, &mut self.scratch.entry);

@@ -22,8 +22,6 @@ use crate::{Backend, Cursor, Error, Operation, ReadTx, Record, Result, Size, Tab
 
 pub use options::Options;
 
-/// From so many keys on, two threads look them up.
-const SHARED_KEYS: usize = 256;
 /// What a change costs in RocksDB's own batch beside its key and value.
 const BATCH_OVERHEAD_BYTES: usize = 16;
 
@@ -101,14 +99,6 @@ impl DiskBackend {
     }
 }
 
-impl DiskBackend {
-    fn batched(&self, table: Table, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>> {
-        let sorted = keys.is_sorted();
-        let values = self.db.batched_multi_get_cf(self.family(table), keys.iter().copied(), sorted);
-        values.into_iter().map(|value| owned(value).map_err(|error| self.reading(error))).collect()
-    }
-}
-
 impl Backend for DiskBackend {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>> {
         owned(self.db.get_pinned_cf(self.family(table), key)).map_err(|error| self.reading(error))
@@ -118,17 +108,9 @@ impl Backend for DiskBackend {
         if let [key] = keys {
             return Ok(vec![self.get(table, key)?]);
         }
-        if keys.len() < SHARED_KEYS {
-            return self.batched(table, keys);
-        }
-        // Records of scattered keys cost some microseconds each, most of it waiting for memory; a thread costs as much as ten.
-        let (first, second) = keys.split_at(keys.len() / 2);
-        std::thread::scope(|scope| {
-            let second = scope.spawn(|| self.batched(table, second));
-            let mut values = self.batched(table, first)?;
-            values.extend(second.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
-            Ok(values)
-        })
+        let sorted = keys.is_sorted();
+        let values = self.db.batched_multi_get_cf(self.family(table), keys.iter().copied(), sorted);
+        values.into_iter().map(|value| owned(value).map_err(|error| self.reading(error))).collect()
     }
 
     fn scan<'a>(&'a self, table: Table, from: &[u8], to: Option<&[u8]>) -> Result<Box<dyn Cursor + 'a>> {

@@ -22,6 +22,8 @@ use crate::{Backend, Cursor, Error, Operation, ReadTx, Record, Result, Size, Tab
 
 pub use options::Options;
 
+/// So many keys at once are a list: its records are not kept in the cache, where they would drive out what is read again.
+const LISTED_KEYS: usize = 64;
 /// What a change costs in RocksDB's own batch beside its key and value.
 const BATCH_OVERHEAD_BYTES: usize = 16;
 
@@ -109,7 +111,10 @@ impl Backend for DiskBackend {
             return Ok(vec![self.get(table, key)?]);
         }
         let sorted = keys.is_sorted();
-        let values = self.db.batched_multi_get_cf(self.family(table), keys.iter().copied(), sorted);
+        let mut options = ReadOptions::default();
+        options.fill_cache(keys.len() < LISTED_KEYS);
+        let family = self.family(table);
+        let values = self.db.batched_multi_get_cf_opt(family, keys.iter().copied(), sorted, &options);
         values.into_iter().map(|value| owned(value).map_err(|error| self.reading(error))).collect()
     }
 

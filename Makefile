@@ -14,6 +14,7 @@ prepare: ## Install what the build needs besides Rust, where it is missing.
 	@scripts/prepare
 
 build: prepare ## Build the server and the client, optimised, into target/release.
+	ETCD_RS_GIT_SHA="$$(git rev-parse --short HEAD 2>/dev/null || echo unknown)" \
 	$(CARGO) build --release --locked --package etcd-rs-server --package etcd-rs-ctl
 
 run: build ## Run the server; pass flags with ARGS="...".

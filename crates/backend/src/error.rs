@@ -37,12 +37,4 @@ pub enum Error {
         /// The directory.
         path: PathBuf,
     },
-    /// This engine cannot do that.
-    #[error("{engine} cannot {operation}")]
-    Unsupported {
-        /// Which engine.
-        engine: &'static str,
-        /// What it was asked.
-        operation: &'static str,
-    },
 }

@@ -44,6 +44,7 @@ mod write_tx;
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -127,6 +128,16 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// The engine failed, or has no files.
     fn checkpoint(&self, dir: &Path) -> Result<()>;
+
+    /// Replaces everything by the [checkpoint](Self::checkpoint) in `dir`, of this backend or another of its engine: durably, and
+    /// a crash leaves all of the old or all of the new. Returns the backend that holds it.
+    ///
+    /// This one shows what it has shown for as long as somebody reads it, and what is still written to it is lost with it.
+    /// The files in `dir` are not changed.
+    ///
+    /// # Errors
+    /// The checkpoint is not whole, or cannot be read; then nothing has changed. Or the engine failed.
+    fn install(&self, dir: &Path) -> Result<Arc<dyn Backend>>;
 }
 
 /// All tables as they were at one moment.

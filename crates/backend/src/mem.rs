@@ -6,9 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
+use std::fs;
 use std::ops::Bound;
 use std::path::Path;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
 
@@ -16,6 +17,8 @@ use crate::{Backend, Cursor, Error, Operation, ReadTx, Record, Result, Size, Tab
 
 /// How many records a scan takes at a time.
 const SCAN_RECORDS: usize = 64;
+/// The one file of a checkpoint.
+const CHECKPOINT: &str = "records";
 
 /// Keeps everything in memory: for tests, for simulation, and for keyspaces that need not survive.
 ///
@@ -249,9 +252,57 @@ impl Backend for MemBackend {
         Ok(())
     }
 
-    fn checkpoint(&self, _: &Path) -> Result<()> {
-        Err(Error::Unsupported { engine: "the engine in memory", operation: "make a checkpoint" })
+    fn checkpoint(&self, dir: &Path) -> Result<()> {
+        let mut bytes = Vec::new();
+        for table in Table::ALL {
+            let mut records = self.scan(table, &[], None)?;
+            while let Some((key, value)) = records.next()? {
+                bytes.push(u8::try_from(table.at()).expect("there are few tables"));
+                for part in [key, value] {
+                    bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
+                    bytes.extend_from_slice(part);
+                }
+            }
+        }
+        let write = || {
+            fs::create_dir(dir)?;
+            fs::write(dir.join(CHECKPOINT), bytes)
+        };
+        write().map_err(|error| file_failure("write a checkpoint to", dir, &error))
     }
+
+    fn install(&self, dir: &Path) -> Result<Arc<dyn Backend>> {
+        let path = dir.join(CHECKPOINT);
+        let bytes = fs::read(&path).map_err(|error| file_failure("read", &path, &error))?;
+        let corrupt = || Error::Corrupt { path: path.clone(), detail: "a record is cut off".to_owned() };
+        let installed = if self.read_state().disk.is_some() { Self::forgetful() } else { Self::new() };
+        let mut tx = installed.begin();
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            let (table, key, value) = checkpointed(&mut rest).ok_or_else(corrupt)?;
+            tx.put(table, key, value);
+        }
+        installed.commit(tx)?;
+        installed.flush()?;
+        Ok(Arc::new(installed))
+    }
+}
+
+/// The next record of a checkpoint.
+fn checkpointed<'a>(rest: &mut &'a [u8]) -> Option<(Table, &'a [u8], &'a [u8])> {
+    let (table, behind) = rest.split_first()?;
+    *rest = behind;
+    let mut part = || {
+        let (length, behind) = rest.split_first_chunk::<8>()?;
+        let (part, behind) = behind.split_at_checked(usize::try_from(u64::from_be_bytes(*length)).ok()?)?;
+        *rest = behind;
+        Some(part)
+    };
+    Some((*Table::ALL.get(usize::from(*table))?, part()?, part()?))
+}
+
+fn file_failure(operation: &'static str, path: &Path, error: &std::io::Error) -> Error {
+    Error::Engine { operation, path: path.to_owned(), detail: error.to_string() }
 }
 
 impl fmt::Debug for MemBackend {
@@ -353,14 +404,15 @@ impl Cursor for MemCursor<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     #[test]
     fn passes_the_suite() {
         crate::testing::suite(|| Arc::new(MemBackend::new()));
         crate::testing::suite(|| Arc::new(MemBackend::forgetful()));
+        let dir = tempfile::tempdir().unwrap();
+        crate::testing::replacement(|| Arc::new(MemBackend::new()), &dir.path().join("new"));
+        crate::testing::replacement(|| Arc::new(MemBackend::forgetful()), &dir.path().join("forgetful"));
     }
 
     #[test]

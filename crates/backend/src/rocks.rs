@@ -4,11 +4,13 @@
 //! memtables of all column families go to disk together. Hence three rules, all kept here: every write disables the log, every flush names every
 //! column family, and the position in the log is read back with the persisted read tier, which does not look into memtables.
 
+mod generation;
 mod options;
 
 use std::ffi::CStr;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
@@ -20,6 +22,7 @@ use rocksdb::{
 
 use crate::{Backend, Cursor, Error, Operation, ReadTx, Record, Result, Size, Table, WriteTx};
 
+use generation::{Generation, Step};
 pub use options::Options;
 
 /// So many keys at once are a list: its records are not kept in the cache, where they would drive out what is read again.
@@ -29,10 +32,14 @@ const BATCH_OVERHEAD_BYTES: usize = 16;
 
 /// Keeps everything in a directory, by RocksDB.
 ///
-/// Dropping it flushes. One directory can be open once; a second opener is refused.
+/// Dropping it flushes. One directory can be open once; a second opener is refused. What a checkpoint has
+/// [replaced](Backend::install) is removed from disk when the last user of the old backend has dropped it.
 pub struct DiskBackend {
     db: DB,
+    /// Behind the database, so that it is dropped when that is closed.
+    generation: Generation,
     path: PathBuf,
+    options: Options,
     write: WriteOptions,
     /// Set by the first failed write; nobody may build on what is on disk then.
     failed: AtomicBool,
@@ -44,14 +51,31 @@ impl DiskBackend {
     /// # Errors
     /// The directory is in use, is corrupt, or cannot be read or written.
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self> {
-        let path = path.as_ref().to_owned();
-        let db = DB::open_cf_descriptors(&options.database(), &path, options.tables())
-            .map_err(|error| opening(error, &path))?;
+        let generation = Generation::current(path.as_ref())?;
+        let db = database(&generation.dir(), options)?;
+        // Nobody else has it open, so nobody is busy with another generation.
+        generation.clear_others()?;
+        Ok(Self::new(db, generation, options))
+    }
+
+    fn new(db: DB, generation: Generation, options: Options) -> Self {
         let mut write = WriteOptions::default();
         write.disable_wal(true);
         // Keys of a batch ascend in the table that matters most.
         write.set_memtable_insert_hint_per_batch(true);
-        Ok(Self { db, path, write, failed: AtomicBool::new(false) })
+        let path = generation.dir();
+        Self { db, generation, path, options, write, failed: AtomicBool::new(false) }
+    }
+
+    fn install_stepwise(&self, dir: &Path, at: &mut dyn FnMut(Step)) -> Result<Self> {
+        self.check()?;
+        let incoming = self.generation.next(dir, at)?;
+        // Only what can be opened may count.
+        let db = database(&incoming.dir(), self.options)?;
+        at(Step::Opened);
+        let generation = incoming.switch(at).inspect_err(|_| self.failed.store(true, Ordering::Release))?;
+        self.generation.retire();
+        Ok(Self::new(db, generation, self.options))
     }
 
     fn family(&self, table: Table) -> &ColumnFamily {
@@ -217,6 +241,14 @@ impl Backend for DiskBackend {
             .and_then(|checkpoint| checkpoint.create_checkpoint(dir))
             .map_err(|error| failure(error, "make a checkpoint of", &self.path))
     }
+
+    fn install(&self, dir: &Path) -> Result<Arc<dyn Backend>> {
+        Ok(Arc::new(self.install_stepwise(dir, &mut |_| ())?))
+    }
+}
+
+fn database(dir: &Path, options: Options) -> Result<DB> {
+    DB::open_cf_descriptors(&options.database(), dir, options.tables()).map_err(|error| opening(error, dir))
 }
 
 impl fmt::Debug for DiskBackend {

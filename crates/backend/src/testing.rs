@@ -1,5 +1,6 @@
 //! What any engine must pass.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::{Backend, Cursor, Result, Table, WriteTx};
@@ -29,6 +30,48 @@ pub fn suite(open: impl Fn() -> Arc<dyn Backend>) {
             panic!("{name}: {error}");
         }
     }
+}
+
+/// Checks that a checkpoint, made in the directory `dir` which must not exist, replaces everything.
+///
+/// # Panics
+/// It does not, or it touches what an older reader sees.
+pub fn replacement(open: impl Fn() -> Arc<dyn Backend>, dir: &Path) {
+    if let Err(error) = a_checkpoint_replaces_everything(&open, dir) {
+        panic!("a checkpoint replaces everything: {error}");
+    }
+}
+
+fn a_checkpoint_replaces_everything(open: Open<'_>, dir: &Path) -> Result<()> {
+    let (source, old) = (open(), open());
+    commit(&*source, |tx| {
+        tx.put(Table::Rev, b"a", b"new");
+        tx.put(Table::Meta, b"applied", b"2");
+    })?;
+    source.checkpoint(dir)?;
+    commit(&*old, |tx| {
+        tx.put(Table::Rev, b"a", b"old");
+        tx.put(Table::Lease, b"gone", b"");
+    })?;
+    let before = old.read()?;
+    let new = old.install(dir)?;
+    assert_eq!(before.get(Table::Rev, b"a")?.as_deref(), Some(b"old".as_slice()));
+    assert_eq!(old.get(Table::Rev, b"a")?.as_deref(), Some(b"old".as_slice()));
+    assert_eq!(keys(old.scan(Table::Lease, b"", None)?)?, ["gone"]);
+    assert_eq!(new.get(Table::Rev, b"a")?.as_deref(), Some(b"new".as_slice()));
+    assert_eq!(new.persisted(Table::Meta, b"applied")?.as_deref(), Some(b"2".as_slice()));
+    assert_eq!(new.last(Table::Lease)?, None);
+    // What is written from now on goes to one of them only.
+    commit(&*new, |tx| tx.put(Table::Rev, b"b", b"1"))?;
+    assert_eq!(old.get(Table::Rev, b"b")?, None);
+    drop(before);
+    drop(old);
+    assert!(new.install(&dir.join("nothing")).is_err(), "what is no checkpoint is refused");
+    assert_eq!(new.get(Table::Rev, b"b")?.as_deref(), Some(b"1".as_slice()));
+    let newer = new.install(dir)?;
+    assert_eq!((newer.get(Table::Rev, b"b")?, newer.get(Table::Rev, b"a")?.is_some()), (None, true));
+    assert_eq!(source.get(Table::Rev, b"a")?.as_deref(), Some(b"new".as_slice()));
+    Ok(())
 }
 
 fn commit(backend: &dyn Backend, fill: impl FnOnce(&mut WriteTx)) -> Result<()> {

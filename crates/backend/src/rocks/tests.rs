@@ -185,3 +185,125 @@ fn many_keys_come_in_the_order_they_were_asked_for() {
         }
     }
 }
+
+/// A copy of a directory with what is in it, as a crash at this moment would leave it.
+fn copied(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let (path, to) = {
+            let entry = entry.unwrap();
+            (entry.path(), to.join(entry.file_name()))
+        };
+        if path.is_dir() {
+            copied(&path, &to);
+        } else {
+            fs::copy(path, to).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_checkpoint_replaces_everything() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened = std::cell::Cell::new(0);
+    let next = || {
+        opened.set(opened.get() + 1);
+        Arc::new(open(&dir.path().join(opened.get().to_string()))) as Arc<dyn Backend>
+    };
+    crate::testing::replacement(next, &dir.path().join("checkpoint"));
+}
+
+/// Whatever step the switch is broken off at, the next open finds the old state whole, or the new one.
+#[test]
+fn a_crash_while_a_checkpoint_is_installed_leaves_the_old_or_the_new() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let source = open(&at("source"));
+    for n in 0..100_u32 {
+        put(&source, &n.to_be_bytes(), b"new");
+    }
+    let mut live = open(&at("live"));
+    // The first switch leaves the directory itself, the second a numbered one.
+    for (round, last) in [99_u32, 100].into_iter().enumerate() {
+        put(&source, &last.to_be_bytes(), b"new");
+        let checkpoint = at(&format!("checkpoint-{round}"));
+        source.checkpoint(&checkpoint).unwrap();
+        let old = if round == 0 { "old".to_owned() } else { "older".to_owned() };
+        put(&live, b"mine", old.as_bytes());
+        live.flush().unwrap();
+        let mut steps = Vec::new();
+        let installed = live
+            .install_stepwise(&checkpoint, &mut |step| {
+                let crashed = at(&format!("crash-{round}-{}", steps.len()));
+                copied(&at("live"), &crashed);
+                steps.push((step, crashed));
+            })
+            .unwrap();
+        for (step, crashed) in &steps {
+            for _ in 0..2 {
+                let found = open(crashed);
+                let mine = found.get(Table::Rev, b"mine").unwrap();
+                let newest = found.get(Table::Rev, &last.to_be_bytes()).unwrap();
+                match step {
+                    Step::Switched => assert_eq!((mine, newest.as_deref()), (None, Some(&b"new"[..]))),
+                    _ => assert_eq!(mine.as_deref(), Some(old.as_bytes()), "{step:?}"),
+                }
+            }
+            let directories = fs::read_dir(crashed).unwrap().filter(|e| e.as_ref().unwrap().path().is_dir());
+            assert!(directories.count() <= 1, "what does not count is gone after {step:?}");
+        }
+        let seen: Vec<Step> = steps.iter().map(|(step, _)| *step).filter(|s| *s != Step::Copied).collect();
+        assert_eq!(seen, [Step::Synced, Step::Opened, Step::Pointed, Step::Switched]);
+        live = installed;
+    }
+    drop(live);
+    let names: Vec<_> = fs::read_dir(at("live")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names.len(), 2, "the pointer and one generation: {names:?}");
+}
+
+#[test]
+fn what_was_replaced_goes_with_its_last_reader() {
+    let dir = tempfile::tempdir().unwrap();
+    let (live, checkpoint) = (dir.path().join("live"), dir.path().join("checkpoint"));
+    let old = open(&live);
+    put(&old, b"1", b"one");
+    old.checkpoint(&checkpoint).unwrap();
+    put(&old, b"1", b"two");
+    let new = old.install(&checkpoint).unwrap();
+    assert_eq!(old.get(Table::Rev, b"1").unwrap().unwrap(), "two");
+    assert!(live.join("CURRENT").exists());
+    drop(old);
+    assert!(!live.join("CURRENT").exists());
+    let newer = new.install(&checkpoint).unwrap();
+    assert_eq!(new.get(Table::Rev, b"1").unwrap().unwrap(), "one");
+    drop(new);
+    assert!(!live.join("generation-1").exists());
+    put_any(&*newer, b"1", b"three");
+    drop(newer);
+    assert_eq!(open(&live).get(Table::Rev, b"1").unwrap().unwrap(), "three");
+}
+
+fn put_any(backend: &dyn Backend, key: &[u8], value: &[u8]) {
+    let mut tx = backend.begin();
+    tx.put(Table::Rev, key, value);
+    backend.commit(tx).unwrap();
+}
+
+#[test]
+fn a_checkpoint_that_is_not_whole_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (live, checkpoint) = (dir.path().join("live"), dir.path().join("checkpoint"));
+    let backend = open(&live);
+    put(&backend, b"1", b"one");
+    backend.checkpoint(&checkpoint).unwrap();
+    for entry in fs::read_dir(&checkpoint).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "sst") {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    backend.install(&checkpoint).unwrap_err();
+    put(&backend, b"2", b"two");
+    drop(backend);
+    assert_eq!(open(&live).get(Table::Rev, b"2").unwrap().unwrap(), "two");
+}

@@ -65,11 +65,15 @@ impl Compaction {
     }
 
     /// Deletes about `limit` changes at most and returns whether there is more to do. Until the transaction that scheduled the
-    /// compaction has been committed, it does nothing. Pauses between chunks are the caller's business.
+    /// compaction has been committed, it does nothing. Pauses between chunks are the caller's business. There is nothing to do in a
+    /// keyspace that has been [replaced](crate::Store::replace).
     ///
     /// # Errors
     /// The backend failed or is corrupt, or the store had failed before.
     pub fn run_chunk(&self, limit: usize) -> Result<bool> {
+        if self.shared.replaced.load(Ordering::Acquire) {
+            return Ok(false);
+        }
         self.shared.check_failed()?;
         if self.shared.compact_revision() < self.revision {
             return Ok(true);

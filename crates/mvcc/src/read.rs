@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 
 use crate::commit::Changes;
@@ -13,47 +14,52 @@ use crate::view::{Shared, View, lock};
 use crate::{Error, KeyMeta, KvHash, RangeOptions, RangeResult, Result, Revision};
 
 /// Reads committed state from any thread. Cheap to clone; never meets the writer's lock, because there is none.
+///
+/// When the [store is replaced](crate::Store::replace), every reader goes over to the new one; each call sees one of the two, and what
+/// it has handed out goes on seeing the old.
 #[derive(Clone, Debug)]
 pub struct Reader {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) current: Arc<ArcSwap<Shared>>,
 }
 
 impl Reader {
     /// The revision of the last commit.
     #[must_use]
     pub fn revision(&self) -> i64 {
-        self.shared.view.load().revision
+        self.current.load().view.load().revision
     }
 
     /// The revision below which nothing can be read, −1 if there has been no compaction.
     #[must_use]
     pub fn compact_revision(&self) -> i64 {
-        self.shared.compact_revision()
+        self.current.load().compact_revision()
     }
 
     /// How many keys live.
     #[must_use]
     pub fn keys(&self) -> u64 {
-        self.shared.view.load().tree.len() as u64
+        self.current.load().view.load().tree.len() as u64
     }
 
     /// The bytes of all changes that have been committed and not yet deleted by compaction: 16 for the revision, and the
     /// message. Equal histories give equal numbers, except that members delete at their own pace.
     #[must_use]
     pub fn live_bytes(&self) -> u64 {
-        self.shared.live_bytes()
+        self.current.load().live_bytes()
     }
 
     /// What the index of live keys occupies in memory. Walks over all of it.
     #[must_use]
     pub fn index_bytes(&self) -> u64 {
-        self.shared.view.load().tree.memory_bytes() as u64
+        self.current.load().view.load().tree.memory_bytes() as u64
     }
 
     /// A view of the last commit that does not change any more, for several reads that must fit together.
     #[must_use]
     pub fn read(&self) -> ReadTxn {
-        ReadTxn { shared: Arc::clone(&self.shared), view: self.shared.view.load_full() }
+        let shared = self.current.load_full();
+        let view = shared.view.load_full();
+        ReadTxn { shared, view }
     }
 
     /// The keys of a range.
@@ -74,7 +80,7 @@ impl Reader {
     /// How many keys a range has now.
     #[must_use]
     pub fn count(&self, key: &[u8], range_end: &[u8]) -> i64 {
-        options::count(range::ranks(&self.shared.view.load().tree, Span::new(key, range_end)).len())
+        options::count(range::ranks(&self.current.load().view.load().tree, Span::new(key, range_end)).len())
     }
 
     /// A range in chunks, of which the encoded keys take up about half of `chunk_bytes` to twice that; all at one revision. Sort order and
@@ -92,7 +98,9 @@ impl Reader {
     /// # Errors
     /// [`Error::Compacted`] if a part of it is gone; otherwise the backend failed or is corrupt.
     pub fn changes(&self, from: i64, max_revisions: usize, max_bytes: usize) -> Result<Vec<Changes>> {
-        self.shared.changes(from.max(0), self.revision(), max_revisions, max_bytes)
+        let shared = self.current.load();
+        let revision = shared.view.load().revision;
+        shared.changes(from.max(0), revision, max_revisions, max_bytes)
     }
 
     /// The encoded `mvccpb.KeyValue` that one change has stored; of a delete it has the key only. `None` if there is no such
@@ -101,7 +109,7 @@ impl Reader {
     /// # Errors
     /// The backend failed or is corrupt.
     pub fn record(&self, revision: Revision) -> Result<Option<Bytes>> {
-        Ok(self.shared.messages(&[revision])?.pop().flatten())
+        Ok(self.current.load().messages(&[revision])?.pop().flatten())
     }
 
     /// etcd's hash of the history up to a revision, 0 for now: equal histories have equal hashes, here and there.
@@ -109,7 +117,7 @@ impl Reader {
     /// # Errors
     /// As [`range`](Self::range).
     pub fn hash_kv(&self, revision: i64) -> Result<KvHash> {
-        crate::hash::hash_kv(&self.shared, revision)
+        crate::hash::hash_kv(&self.current.load(), revision)
     }
 
     /// Checks what must always hold of the index in memory, for tests.
@@ -117,7 +125,7 @@ impl Reader {
     /// # Panics
     /// It does not hold.
     pub fn check_invariants(&self) {
-        self.shared.view.load().tree.check_invariants();
+        self.current.load().view.load().tree.check_invariants();
     }
 }
 

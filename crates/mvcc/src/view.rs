@@ -36,6 +36,8 @@ pub(crate) struct Shared {
     pub(crate) deleted: AtomicU64,
     /// A write has failed.
     pub(crate) failed: AtomicBool,
+    /// Another keyspace has taken this one's place; only readers from before still see it.
+    pub(crate) replaced: AtomicBool,
     /// Roots that pagination may come back to.
     pub(crate) pins: Mutex<Pins>,
     /// How far compaction is. Whoever holds it compacts.

@@ -1,5 +1,5 @@
 //! A writer, a compaction and readers at the same time: whoever reads an old revision gets all of it, or is told that it has been
-//! compacted; whoever reads now gets all of it.
+//! compacted; whoever reads now gets all of it. So it is while another member's state is installed.
 //!
 //! Every request gives all keys the same value, the number of the request, and so every state must look.
 
@@ -125,6 +125,77 @@ fn run(backend: Arc<dyn Backend>) {
     assert!(reopened.interrupted_compaction().is_none());
     assert_eq!(reopened.reader().live_bytes(), bytes);
     assert_eq!(reopened.reader().hash_kv(0).unwrap(), hash);
+}
+
+/// Two members do the same; one of them stays behind and is given the other's state, again and again, while it is read.
+fn run_replaced(open: impl Fn(&str) -> Arc<dyn Backend>, dir: &std::path::Path) {
+    let (source, mut backend) = (open("source"), open("behind"));
+    let mut ahead = Store::open(Arc::clone(&source)).unwrap();
+    let mut behind = Store::open(Arc::clone(&backend)).unwrap();
+    write(&mut ahead);
+    write(&mut behind);
+    let done = AtomicBool::new(false);
+    let reader = behind.reader();
+    std::thread::scope(|scope| {
+        let (done, reader) = (&done, &reader);
+        for thread in 1..3 {
+            scope.spawn(move || {
+                let mut last = 0;
+                for back in (0..).map(|n| n * thread % 60) {
+                    match read(reader, back) {
+                        Ok(()) | Err(Error::Compacted) => {}
+                        Err(error) => panic!("{error}"),
+                    }
+                    let now = reader.revision();
+                    assert!(now >= last, "{last} was seen before {now}");
+                    last = now;
+                    if done.load(Ordering::Acquire) {
+                        break;
+                    }
+                }
+            });
+        }
+        for round in 0..10 {
+            (0..20).for_each(|_| write(&mut ahead));
+            (0..round).for_each(|_| write(&mut behind));
+            if round % 3 == 2 {
+                let mut txn = ahead.write();
+                let at = txn.revision() - 15;
+                let compaction = txn.compact(at).unwrap();
+                txn.commit().unwrap();
+                while compaction.run_chunk(50).unwrap() {}
+            }
+            let checkpoint = dir.join(format!("checkpoint-{round}"));
+            source.checkpoint(&checkpoint).unwrap();
+            backend = backend.install(&checkpoint).unwrap();
+            let held = reader.read();
+            behind.replace(Arc::clone(&backend)).unwrap();
+            check(&held.range(&RangeOptions::new("key-", "key.")).unwrap(), held.revision());
+            let hashes = [&ahead, &behind].map(|store| store.reader().hash_kv(0).unwrap());
+            assert_eq!(hashes[0], hashes[1]);
+            assert_eq!(ahead.reader().live_bytes(), behind.reader().live_bytes());
+        }
+        done.store(true, Ordering::Release);
+    });
+    drop((behind, reader));
+    assert_eq!(Store::open(backend).unwrap().reader().revision(), ahead.reader().revision());
+}
+
+#[test]
+fn nobody_sees_a_mix_while_the_state_is_replaced_in_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    run_replaced(|_| Arc::new(MemBackend::new()), dir.path());
+}
+
+#[cfg(feature = "rocksdb")]
+#[test]
+fn nobody_sees_a_mix_while_the_state_is_replaced_on_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = |name: &str| -> Arc<dyn Backend> {
+        let path = dir.path().join(name);
+        Arc::new(backend::DiskBackend::open(path, backend::Options::default()).unwrap())
+    };
+    run_replaced(open, dir.path());
 }
 
 #[test]

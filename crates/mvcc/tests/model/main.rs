@@ -56,6 +56,8 @@ enum Step {
     Crash,
     /// Opens it anew with everything.
     Reopen,
+    /// Goes over to a copy, as when another member's state is installed.
+    Replace,
     Read(Box<Asked>),
     Stream(Box<Asked>),
     Changes(Index, usize, usize),
@@ -119,6 +121,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Flush),
         1 => Just(Step::Crash),
         1 => Just(Step::Reopen),
+        1 => Just(Step::Replace),
         6 => asked().prop_map(|asked| Step::Read(Box::new(asked))),
         2 => asked().prop_map(|asked| Step::Stream(Box::new(asked))),
         2 => (any::<Index>(), 1..5usize, 0..200usize).prop_map(|(from, n, bytes)| Step::Changes(from, n, bytes)),
@@ -186,6 +189,7 @@ impl Run {
                 self.reopen();
             }
             Step::Reopen => self.reopen(),
+            Step::Replace => self.replace(),
             Step::Read(asked) => {
                 let options = asked.at(self.model.revision);
                 let found = answer(self.store.reader().range(&options));
@@ -225,6 +229,32 @@ impl Run {
 
     fn reopen(&mut self) {
         self.store = Store::open(self.backend.clone()).unwrap();
+        self.found();
+    }
+
+    fn replace(&mut self) {
+        let options = RangeOptions::new("", "\0");
+        let (reader, expected) = (self.store.reader(), self.model.range(&options));
+        let before = reader.read();
+        self.backend.flush().unwrap();
+        self.flushed = self.model.clone();
+        self.backend = Arc::new(self.backend.crash());
+        self.store.replace(self.backend.clone()).unwrap();
+        for compaction in &self.compactions {
+            assert!(!compaction.run_chunk(1).unwrap(), "nobody needs it any more");
+        }
+        for found in [before.range(&options), reader.range(&options)] {
+            assert_eq!(answer(found), expected, "before and after are the same");
+        }
+        self.found();
+        let mut txn = self.store.write();
+        txn.put("b".into(), "replaced".into(), LeaseId::NONE).unwrap();
+        drop(txn);
+        assert_eq!(reader.revision(), self.model.revision);
+    }
+
+    /// What an opened store must know of itself.
+    fn found(&mut self) {
         self.compactions = self.store.interrupted_compaction().into_iter().collect();
         self.hashed.clear();
         self.interrupted = self.compactions.first().map_or(-1, Compaction::revision);

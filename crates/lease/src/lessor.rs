@@ -99,13 +99,20 @@ impl Lessor {
         Ok(Self { options, inner: Mutex::new(Inner { leases, ..Inner::default() }) })
     }
 
-    /// Starts over from what the backend holds now, as after installing a snapshot.
+    /// Starts over from what the backend holds now, and these attached keys, as after installing a snapshot. The member is not
+    /// primary. Nobody sees leases without their keys.
     ///
     /// # Errors
-    /// As [`Lessor::open`]; nothing has changed then.
-    pub fn reset(&self, backend: &dyn Backend) -> Result<()> {
+    /// As [`Lessor::open`], or [`Error::NotFound`] for a key whose lease is missing; nothing has changed then.
+    pub fn reset<K: AsRef<[u8]>>(
+        &self,
+        backend: &dyn Backend,
+        keys: impl IntoIterator<Item = (LeaseId, K)>,
+    ) -> Result<()> {
         let leases = load(backend, min_seconds(&self.options))?;
-        *self.lock() = Inner { leases, ..Inner::default() };
+        let mut inner = Inner { leases, ..Inner::default() };
+        inner.attach(keys)?;
+        *self.lock() = inner;
         Ok(())
     }
 
@@ -171,11 +178,7 @@ impl Lessor {
     /// # Errors
     /// [`Error::NotFound`] for the first lease that is missing; what came before it is attached.
     pub fn attach_many<K: AsRef<[u8]>>(&self, keys: impl IntoIterator<Item = (LeaseId, K)>) -> Result<()> {
-        let inner = &mut *self.lock();
-        for (id, key) in keys {
-            inner.leases.get_mut(&id).ok_or(Error::NotFound(id))?.keys.insert(key.as_ref());
-        }
-        Ok(())
+        self.lock().attach(keys)
     }
 
     /// Unties a key from a lease. Nothing happens when there is no such lease or it does not hold the key.
@@ -373,6 +376,13 @@ impl Lessor {
 }
 
 impl Inner {
+    fn attach<K: AsRef<[u8]>>(&mut self, keys: impl IntoIterator<Item = (LeaseId, K)>) -> Result<()> {
+        for (id, key) in keys {
+            self.leases.get_mut(&id).ok_or(Error::NotFound(id))?.keys.insert(key.as_ref());
+        }
+        Ok(())
+    }
+
     fn demote(&mut self) {
         self.primary = false;
         self.expiries.clear();

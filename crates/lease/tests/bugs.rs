@@ -111,8 +111,12 @@ fn a_reset_forgets_the_leases_that_the_snapshot_does_not_hold() {
     let mut tx = new.begin();
     Lessor::open(&new, Options::default()).unwrap().grant(&mut tx, LeaseId::new(2), 20, at(0)).unwrap();
     new.commit(tx).unwrap();
-    lessor.reset(&new).unwrap();
+    let missing = lessor.reset(&new, [(LeaseId::new(1), "lost")]).unwrap_err();
+    assert!(matches!(missing, Error::NotFound(id) if id == LeaseId::new(1)), "{missing}");
+    assert_eq!(lessor.leases(), [LeaseId::new(1)], "a reset that fails changes nothing");
+    lessor.reset(&new, [(LeaseId::new(2), "kept")]).unwrap();
     assert_eq!(lessor.leases(), [LeaseId::new(2)]);
+    assert_eq!(lessor.keys(LeaseId::new(2)).unwrap(), ["kept"]);
     assert!(lessor.expired(at(100), 10).is_empty(), "not primary after a reset");
     lessor.promote(at(100), at(0));
     assert_eq!(lessor.expired(at(120), 10), [LeaseId::new(2)]);

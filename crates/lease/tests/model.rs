@@ -29,6 +29,7 @@ enum Step {
     Checkpoint(i64, i64),
     CommitCheckpoints,
     Restart,
+    Reset,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -46,6 +47,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (id, -1..70_i64).prop_map(|(id, ttl)| Step::Checkpoint(id, ttl)),
         1 => Just(Step::CommitCheckpoints),
         1 => Just(Step::Restart),
+        1 => Just(Step::Reset),
     ]
 }
 
@@ -208,10 +210,14 @@ fn play(steps: &[Step]) {
                     lease.remaining = checkpoint.remaining_ttl;
                 }
             }
-            Step::Restart => {
-                lessor = open(&backend);
+            Step::Restart | Step::Reset => {
                 let keys = model.leases.iter().flat_map(|l| l.keys.iter().map(|k| (LeaseId::new(l.id), k)));
-                lessor.attach_many(keys).unwrap();
+                if let Step::Reset = *step {
+                    lessor.reset(&backend, keys).unwrap();
+                } else {
+                    lessor = open(&backend);
+                    lessor.attach_many(keys).unwrap();
+                }
                 model.demote();
             }
         }

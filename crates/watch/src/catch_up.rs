@@ -40,6 +40,10 @@ impl Hub {
             };
             self.catch_up(from)?;
         }
+        if self.ready.is_empty() {
+            // After a reset, they may have waited for revisions that are never published.
+            self.answer_delayed_progress();
+        }
         self.flush();
         Ok(!self.ready.is_empty())
     }

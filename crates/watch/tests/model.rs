@@ -57,6 +57,8 @@ enum Step {
     Sync(usize),
     Compact(i64),
     Reset,
+    /// Another member's state is installed; what was committed there is not published here.
+    Install(usize),
     Reopen(usize),
 }
 
@@ -90,6 +92,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (1..4_usize).prop_map(Step::Sync),
         1 => (0..8_i64).prop_map(Step::Compact),
         1 => Just(Step::Reset),
+        1 => (0..3_usize).prop_map(Step::Install),
         1 => stream.prop_map(Step::Reopen),
     ]
 }
@@ -209,6 +212,13 @@ impl Play {
                 }
             }
             Step::Reset => self.world.hub.reset(self.world.store.reader()),
+            Step::Install(stretches) => {
+                self.world.replace();
+                // The hub may work on before it is told.
+                let _more = self.world.hub.sync(stretches).unwrap();
+                self.held.clear();
+                self.world.hub.reset(self.world.store.reader());
+            }
             Step::Reopen(stream) => {
                 self.world.hub.close(self.clients[stream].stream);
                 self.drain(stream);

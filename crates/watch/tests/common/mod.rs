@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use api::etcdserverpb::{WatchCreateRequest, WatchResponse};
 use api::{ClusterId, LeaseId, MemberId};
-use backend::MemBackend;
+use backend::{Backend as _, MemBackend};
 use bytes::Bytes;
 use etcd_rs_watch::{Hub, Identity, Options, Outbox};
 use mvcc::{Commit, Store, WriteTxn};
@@ -72,6 +72,7 @@ impl Outbox for Inbox {
 
 /// A store with its hub.
 pub(crate) struct World {
+    backend: Arc<MemBackend>,
     pub(crate) store: Store,
     pub(crate) hub: Hub,
 }
@@ -82,9 +83,17 @@ impl World {
     }
 
     pub(crate) fn with(options: Options) -> Self {
-        let store = Store::open(Arc::new(MemBackend::new())).unwrap();
+        let backend = Arc::new(MemBackend::forgetful());
+        let store = Store::open(backend.clone()).unwrap();
         let hub = Hub::new(store.reader(), options);
-        Self { store, hub }
+        Self { backend, store, hub }
+    }
+
+    /// Goes over to a copy of everything, as when another member's state is installed, without telling the hub.
+    pub(crate) fn replace(&mut self) {
+        self.backend.flush().unwrap();
+        self.backend = Arc::new(self.backend.crash());
+        self.store.replace(self.backend.clone()).unwrap();
     }
 
     /// Commits without telling the hub.

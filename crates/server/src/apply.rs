@@ -17,6 +17,7 @@ mod txn;
 use std::path::Path;
 use std::sync::Arc;
 
+use api::LeaseId;
 use api::internal::request::Command;
 use api::status;
 use bytes::Bytes;
@@ -41,19 +42,20 @@ fn decode<M: prost::Message + Default>(request: Bytes) -> mvcc::Result<M> {
 /// Turns committed entries into state.
 pub(crate) struct Applier {
     store: Store,
-    backend: Arc<dyn backend::Backend>,
     meta: AppliedMeta,
     shared: Arc<Shared>,
 }
 
+/// The keys that go with leases.
+pub(crate) fn attached(store: &Store) -> Vec<(LeaseId, Vec<u8>)> {
+    let mut attached = Vec::new();
+    store.for_each_leased(|key, lease| attached.push((lease, key.to_vec())));
+    attached
+}
+
 impl Applier {
-    pub(crate) fn new(
-        store: Store,
-        backend: Arc<dyn backend::Backend>,
-        meta: AppliedMeta,
-        shared: Arc<Shared>,
-    ) -> Self {
-        Self { store, backend, meta, shared }
+    pub(crate) fn new(store: Store, meta: AppliedMeta, shared: Arc<Shared>) -> Self {
+        Self { store, meta, shared }
     }
 
     fn count(&self, commit: &Commit) {
@@ -135,11 +137,37 @@ impl Application for Applier {
     }
 
     fn flush(&mut self) -> Result<Applied, ApplicationError> {
-        self.backend.flush()?;
+        self.shared.files.get().flush()?;
         Ok(self.meta.applied())
     }
 
     fn snapshot(&mut self, dir: &Path) -> Result<(), ApplicationError> {
-        Ok(self.backend.checkpoint(dir)?)
+        // A checkpoint makes its directory itself.
+        std::fs::remove_dir(dir)?;
+        Ok(self.shared.files.get().checkpoint(dir)?)
+    }
+
+    /// The files come first, and everything in memory is read from them: a failure in between stops the member, and its next start
+    /// finds the new state.
+    fn install(&mut self, dir: &Path) -> Result<Applied, ApplicationError> {
+        let backend = self.shared.files.get().install(dir)?;
+        self.meta = AppliedMeta::open(&*backend)?;
+        self.store.replace(Arc::clone(&backend))?;
+        self.shared.lessor.reset(&*backend, attached(&self.store))?;
+        self.shared.alarms.reload(&*backend)?;
+        self.shared.members.reload(&*backend)?;
+        self.shared.files.replace(backend);
+        if let Some(interrupted) = self.store.interrupted_compaction() {
+            self.shared.compactions.start(interrupted);
+        }
+        self.shared.applied(&self.meta);
+        self.shared.watches.installed();
+        self.shared.proposals.installed();
+        tracing::info!(
+            applied_index = self.meta.index(),
+            current_rev = self.shared.reader.revision(),
+            "applied snapshot"
+        );
+        Ok(self.meta.applied())
     }
 }

@@ -1,10 +1,11 @@
 //! What the parts of a running member share.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use api::etcdserverpb::ResponseHeader;
 use api::{ClusterId, MemberId};
+use backend::Backend;
 use lease::Lessor;
 
 use crate::apply::{Alarms, AppliedMeta, Members, Quota};
@@ -20,6 +21,7 @@ pub(crate) struct Shared {
     pub(crate) cluster_id: ClusterId,
     pub(crate) clock: Clock,
     pub(crate) reader: mvcc::Reader,
+    pub(crate) files: Files,
     pub(crate) lessor: Lessor,
     pub(crate) alarms: Alarms,
     pub(crate) members: Members,
@@ -29,6 +31,26 @@ pub(crate) struct Shared {
     pub(crate) compactions: Compactions,
     pub(crate) applied: AppliedPosition,
     pub(crate) counters: Counters,
+}
+
+/// What holds the state now: another member's may take its place.
+#[derive(Debug)]
+pub(crate) struct Files(RwLock<Arc<dyn Backend>>);
+
+impl Files {
+    pub(crate) fn new(backend: Arc<dyn Backend>) -> Self {
+        Self(RwLock::new(backend))
+    }
+
+    /// The backend as of now; not to be kept for long.
+    pub(crate) fn get(&self) -> Arc<dyn Backend> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Goes over to another backend; called by the Applier only.
+    pub(crate) fn replace(&self, backend: Arc<dyn Backend>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = backend;
+    }
 }
 
 /// Where the state stands in the log.

@@ -3,25 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::LeaseId;
 use backend::Backend;
 use lease::Lessor;
 use mvcc::Store;
 
-use crate::apply::{Alarms, AppliedMeta, Members, Quota};
+use crate::apply::{Alarms, AppliedMeta, Members, Quota, attached};
 use crate::bootstrap::Identity;
 use crate::clock::Clock;
 use crate::compactor::{self, Worker};
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::error::Result;
-use crate::member::{AppliedPosition, Shared};
+use crate::member::{AppliedPosition, Files, Shared};
 use crate::proposal::Proposals;
 use crate::watches::Watches;
 
 /// What a member is made of, before it runs.
 pub(crate) struct Parts {
-    pub(crate) backend: Arc<dyn Backend>,
     pub(crate) store: Store,
     pub(crate) meta: AppliedMeta,
     pub(crate) shared: Arc<Shared>,
@@ -45,9 +43,7 @@ impl Parts {
                 ..lease::Options::default()
             },
         )?;
-        let mut attached = Vec::new();
-        store.for_each_leased(|key: &[u8], lease: LeaseId| attached.push((lease, key.to_vec())));
-        lessor.attach_many(attached)?;
+        lessor.attach_many(attached(&store))?;
         let (compactions, compactor) =
             compactor::channel(config.compaction_batch_limit, config.compaction_sleep_interval);
         if let Some(interrupted) = store.interrupted_compaction() {
@@ -74,13 +70,15 @@ impl Parts {
             applied: AppliedPosition::new(&meta),
             counters: Counters::default(),
             reader,
+            files: Files::new(backend),
         });
-        Ok(Self { backend, store, meta, shared, compactor })
+        Ok(Self { store, meta, shared, compactor })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use api::LeaseId;
     use api::etcdserverpb::{LeaseGrantRequest, PutRequest};
     use api::internal::request::Command;
     use api::internal::{Batch, Request};
@@ -93,13 +91,17 @@ mod tests {
     use crate::bootstrap;
 
     fn parts(backend: &Arc<MemBackend>) -> Parts {
+        parts_on(Arc::clone(backend) as Arc<dyn Backend>)
+    }
+
+    fn parts_on(backend: Arc<dyn Backend>) -> Parts {
         let config = Config::default();
         let identity = bootstrap::identity(&config).unwrap();
-        Parts::open(&config, Arc::clone(backend) as Arc<dyn Backend>, identity).unwrap()
+        Parts::open(&config, backend, identity).unwrap()
     }
 
     fn applier(parts: Parts) -> Applier {
-        Applier::new(parts.store, parts.backend, parts.meta, parts.shared)
+        Applier::new(parts.store, parts.meta, parts.shared)
     }
 
     /// Entry 0 is the log's own. Of the others, every third grants a lease, and the rest put a key twice.
@@ -163,5 +165,92 @@ mod tests {
             drop(member);
             assert_eq!(summary(&parts(&disk)), reached[entries.len() - 1], "replayed from entry {flushed}");
         }
+    }
+
+    /// The state itself, from what everybody sees of it.
+    fn state(shared: &Shared) -> (u64, u64, i64, usize, mvcc::KvHash, Vec<api::etcdserverpb::AlarmMember>) {
+        let reader = &shared.reader;
+        let hash = reader.hash_kv(0).unwrap();
+        let alarms = shared.alarms.list(api::etcdserverpb::AlarmType::None);
+        (shared.applied.index(), shared.applied.hash(), reader.revision(), shared.lessor.len(), hash, alarms)
+    }
+
+    /// As [`entry`], with alarms, members, attached keys and compactions among them.
+    fn entry_of_many_kinds(index: u64) -> Entry {
+        let command = match index % 7 {
+            1 => Command::Alarm(api::etcdserverpb::AlarmRequest {
+                action: api::etcdserverpb::alarm_request::AlarmAction::Activate.into(),
+                member_id: index,
+                // One of a kind that refuses nothing.
+                alarm: 7,
+            }),
+            4 => Command::Put(
+                PutRequest { key: format!("leased-{index}").into(), lease: 3, ..Default::default() }
+                    .encode_to_vec()
+                    .into(),
+            ),
+            5 if index.is_multiple_of(2) => Command::Compaction(api::etcdserverpb::CompactionRequest {
+                revision: i64::try_from(index).unwrap(),
+                physical: false,
+            }),
+            _ => return entry(index),
+        };
+        let requests = vec![Request { id: index, command: Some(command), ..Default::default() }];
+        Entry { data: Batch { requests, proposer: 1 }.encode_to_vec().into(), ..entry(index) }
+    }
+
+    /// A member is given the state of another that is ahead, and goes on with the entries that follow.
+    fn installs(open: impl Fn(&str) -> Arc<dyn Backend>, dir: &std::path::Path) {
+        let entries: Vec<Entry> = (0..120).map(entry_of_many_kinds).collect();
+        let (ahead, behind) = (parts_on(open("ahead")), parts_on(open("behind")));
+        let shared = [Arc::clone(&ahead.shared), Arc::clone(&behind.shared)];
+        let (mut ahead, mut behind) = (applier(ahead), applier(behind));
+        let (mut to, mut reached) = (0, 0);
+        for (round, step) in [30, 1, 20, 33].into_iter().enumerate() {
+            ahead.apply(&entries[to..to + step]).unwrap();
+            to += step;
+            if round == 1 {
+                // The one behind has a state of its own that is older.
+                behind.apply(&entries[reached..reached + 1]).unwrap();
+            }
+            let snapshot = dir.join(format!("snapshot-{round}"));
+            std::fs::create_dir(&snapshot).unwrap();
+            ahead.snapshot(&snapshot).unwrap();
+            let held = shared[1].reader.read();
+            let before = held.range(&mvcc::RangeOptions::new("", "\0"));
+            let applied = behind.install(&snapshot).unwrap();
+            assert_eq!(applied, ahead.applied());
+            assert_eq!(behind.flush().unwrap(), applied, "it is durable");
+            assert_eq!(state(&shared[1]), state(&shared[0]), "installed at {to}");
+            assert_eq!(held.range(&mvcc::RangeOptions::new("", "\0")).ok(), before.ok());
+            // One more, by itself, and both are still the same.
+            behind.apply(&entries[to..=to]).unwrap();
+            ahead.apply(&entries[to..=to]).unwrap();
+            to += 1;
+            reached = to;
+            assert_eq!(state(&shared[1]), state(&shared[0]), "went on at {to}");
+        }
+        let lease = LeaseId::new(3);
+        assert_eq!(shared[1].lessor.keys(lease), shared[0].lessor.keys(lease));
+        assert!(shared[0].lessor.keys(lease).unwrap().len() > 3, "keys are attached");
+        assert!(shared[0].reader.compact_revision() > 0, "there are compactions");
+    }
+
+    #[test]
+    fn a_member_goes_on_from_the_state_of_another_in_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        installs(|_| Arc::new(MemBackend::forgetful()), dir.path());
+    }
+
+    #[test]
+    fn a_member_goes_on_from_the_state_of_another_on_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = |name: &str| -> Arc<dyn Backend> {
+            let options = backend::Options::default();
+            Arc::new(backend::DiskBackend::open(dir.path().join(name), options).unwrap())
+        };
+        installs(open, dir.path());
+        let found = ["ahead", "behind"].map(|name| state(&parts_on(open(name)).shared));
+        assert_eq!(found[0], found[1], "and a restart finds the same");
     }
 }

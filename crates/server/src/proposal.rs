@@ -117,6 +117,8 @@ struct Waiting {
     closed: VecDeque<Batch>,
     closed_bytes: usize,
     in_flight: usize,
+    /// One above the last id that has left.
+    sent_id: u64,
     waiters: Waiters,
     stopped: bool,
 }
@@ -146,6 +148,7 @@ impl Proposals {
                 closed: VecDeque::new(),
                 closed_bytes: 0,
                 in_flight: 0,
+                sent_id: origin + 1,
                 waiters: Waiters { base: origin + 1, slots: VecDeque::new() },
                 stopped: false,
             }),
@@ -212,6 +215,7 @@ impl Proposals {
             && let Some(batch) = waiting.next_batch()
         {
             waiting.in_flight += 1;
+            waiting.sent_id = batch.end_id;
             leaving.push(batch);
         }
         drop(waiting);
@@ -255,6 +259,17 @@ impl Proposals {
             // A caller that has gone away does not want its answer.
             drop(sender.send(answer));
         }
+    }
+
+    /// The state has been replaced by another member's, and entries of ours may be in it: nobody will ever see them applied here.
+    /// Whoever waits for one that is on its way is told what is known, that it may have been committed.
+    pub(crate) fn installed(self: &Arc<Self>) {
+        let mut waiting = self.waiting();
+        let (first_id, end_id) = (waiting.waiters.base, waiting.sent_id);
+        waiting.waiters.fail(first_id, end_id, status::TIMEOUT_DUE_TO_LEADER_FAIL);
+        // Those that are not in it come through yet, and are not counted then.
+        waiting.in_flight = 0;
+        self.send(waiting);
     }
 
     /// Answers those who have waited too long; called now and then.
@@ -459,6 +474,23 @@ mod tests {
         assert!(waiting.into_iter().all(|receiver| receiver.blocking_recv().is_err()));
         assert!(proposals.waiting().next_batch().is_none());
         assert_eq!(proposals.enqueue(&put).unwrap_err(), status::STOPPED);
+    }
+
+    #[test]
+    fn an_installed_state_answers_what_is_on_its_way_and_lets_the_rest_go() {
+        let proposals = proposals();
+        let put = Command::put(Bytes::new());
+        proposals.waiting().in_flight = IN_FLIGHT_MAX;
+        let on_its_way = proposals.enqueue(&put).unwrap();
+        let mut waiting = proposals.waiting();
+        waiting.sent_id = waiting.next_batch().unwrap().end_id;
+        drop(waiting);
+        let mut waits = proposals.enqueue(&put).unwrap();
+        assert!(waits.try_recv().is_err(), "it has not left");
+        proposals.installed();
+        assert_eq!(on_its_way.blocking_recv().unwrap().unwrap_err(), status::TIMEOUT_DUE_TO_LEADER_FAIL);
+        // The other one has left now; there is no log here, which is how one sees it.
+        assert_eq!(waits.blocking_recv().unwrap().unwrap_err(), status::NO_LEADER);
     }
 
     #[test]

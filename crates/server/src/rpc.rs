@@ -47,7 +47,6 @@ use crate::member::Shared;
 pub(crate) struct Rpc {
     pub(crate) shared: Arc<Shared>,
     pub(crate) node: Node,
-    pub(crate) backend: Arc<dyn backend::Backend>,
     pub(crate) limits: Limits,
     /// Becomes true when the member begins to stop.
     pub(crate) stopping: tokio::sync::watch::Receiver<bool>,

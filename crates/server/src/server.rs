@@ -236,13 +236,13 @@ impl Parts {
         data_dir: DataDir,
         listeners: Vec<tokio::net::TcpListener>,
     ) -> Result<Server> {
-        let Self { backend, store, meta, shared, compactor } = self;
+        let Self { store, meta, shared, compactor } = self;
         let connections_max = serve::connections_max()? / listeners.len().max(1);
         announce(&config, &data_dir, &shared);
         let (failed, failures) = mpsc::unbounded_channel();
         // The hub stands where the store stands now; whatever the log replays is published to it.
         let hub = hub(&config, &shared);
-        let applier = Applier::new(store, Arc::clone(&backend), meta, Arc::clone(&shared));
+        let applier = Applier::new(store, meta, Arc::clone(&shared));
         let node = Node::open(log_config(&config, &data_dir, &shared), applier).await?;
         shared.proposals.connect(node.clone());
         let threads = threads(&config, &shared, hub, compactor, &failed)?;
@@ -272,8 +272,7 @@ impl Parts {
         server.background.spawn(leases);
         server.background.spawn(leases::expire(Arc::clone(&shared)));
         tracing::info!("ready to serve client requests");
-        let rpc =
-            Arc::new(Rpc { shared, node, backend, limits: limits(&config), stopping: stop.clone(), alive });
+        let rpc = Arc::new(Rpc { shared, node, limits: limits(&config), stopping: stop.clone(), alive });
         for listener in listeners {
             let address = listener.local_addr().map_err(Error::io("read the address of a listener"))?;
             tracing::info!(

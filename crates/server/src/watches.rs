@@ -86,10 +86,15 @@ impl Inbox {
         if self.commit_bytes <= INBOX_BYTES {
             self.messages.push_back(Message::Commit(commit, raft_term));
         } else {
-            self.messages.retain(|message| !matches!(message, Message::Commit(..)));
-            self.commit_bytes = 0;
-            self.behind = true;
+            self.skip_commits();
         }
+    }
+
+    /// Commits are missing, and what waits is older than they are: the hub finds all of it in history.
+    fn skip_commits(&mut self) {
+        self.messages.retain(|message| !matches!(message, Message::Commit(..)));
+        self.commit_bytes = 0;
+        self.behind = true;
     }
 
     /// Whether the hub may sleep on.
@@ -158,6 +163,12 @@ impl Watches {
         if self.streams() > 0 || waiting >= IDLE_COMMITS {
             self.door.wake.notify_one();
         }
+    }
+
+    /// Tells that readers see a later state now, from elsewhere, and that the commits between are never published.
+    pub(crate) fn installed(&self) {
+        self.door.inbox().skip_commits();
+        self.door.wake.notify_one();
     }
 
     /// Opens a stream; dropping it closes it.

@@ -24,6 +24,13 @@ pub(crate) struct Alarms {
 
 impl Alarms {
     pub(crate) fn open(backend: &dyn Backend) -> backend::Result<Self> {
+        let alarms = Self::default();
+        alarms.reload(backend)?;
+        Ok(alarms)
+    }
+
+    /// Starts over from what the backend holds now.
+    pub(super) fn reload(&self, backend: &dyn Backend) -> backend::Result<()> {
         let mut raised = BTreeSet::new();
         let mut records = backend.scan(Table::Alarm, &[], None)?;
         while let Some((key, _)) = records.next()? {
@@ -32,7 +39,8 @@ impl Alarms {
             }
         }
         drop(records);
-        Ok(Self { raised: RwLock::new(raised) })
+        *self.raised.write().unwrap_or_else(PoisonError::into_inner) = raised;
+        Ok(())
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeSet<(i32, u64)>> {

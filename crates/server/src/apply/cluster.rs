@@ -30,6 +30,13 @@ struct Known {
 
 impl Members {
     pub(crate) fn open(backend: &dyn Backend) -> Result<Self> {
+        let members = Self::default();
+        members.reload(backend)?;
+        Ok(members)
+    }
+
+    /// Starts over from what the backend holds now.
+    pub(super) fn reload(&self, backend: &dyn Backend) -> Result<()> {
         let mut members = BTreeMap::new();
         let mut records = backend.scan(Table::Member, &[], None)?;
         while let Some((_, record)) = records.next()? {
@@ -44,7 +51,8 @@ impl Members {
         let version = backend
             .get(Table::Cluster, VERSION_KEY)?
             .map(|version| String::from_utf8_lossy(&version).into_owned());
-        Ok(Self { known: RwLock::new(Known { members, version }) })
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Known { members, version };
+        Ok(())
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, Known> {

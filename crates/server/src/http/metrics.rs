@@ -16,7 +16,7 @@ fn render(rpc: &Rpc) -> String {
     let shared = &rpc.shared;
     let raft = rpc.node.status();
     let log = rpc.node.metrics();
-    let size = rpc.backend.size().map_or(0, |size| size.total_bytes);
+    let size = rpc.shared.files.get().size().map_or(0, |size| size.total_bytes);
     let mut page = Page::default();
     page.one(
         "etcd_server_has_leader",

@@ -18,7 +18,7 @@ use crate::proposal::Command;
 pub(super) fn status(rpc: &Rpc) -> Framed {
     let shared = &rpc.shared;
     let raft = rpc.node.status();
-    let size = rpc.backend.size().map_err(|error| Failure::unknown(error.to_string()))?;
+    let size = rpc.shared.files.get().size().map_err(|error| Failure::unknown(error.to_string()))?;
     let live = shared.reader.live_bytes();
     let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
     let mut errors = Vec::new();
@@ -59,7 +59,7 @@ pub(super) async fn alarm(rpc: &Arc<Rpc>, raw: &Bytes) -> Framed {
 
 /// Rewrites the tables without what is dead. Requests go on meanwhile; nothing stands still as it does in etcd.
 pub(super) async fn defragment(rpc: &Arc<Rpc>) -> Framed {
-    let backend = Arc::clone(&rpc.backend);
+    let backend = rpc.shared.files.get();
     blocking(move || Table::ALL.iter().try_for_each(|table| backend.compact(*table)))
         .await?
         .map_err(|error| Failure::unknown(error.to_string()))?;
@@ -69,7 +69,7 @@ pub(super) async fn defragment(rpc: &Arc<Rpc>) -> Framed {
 
 /// CRC-32C over every record of every table but the position in the log.
 pub(super) async fn hash(rpc: &Arc<Rpc>) -> Framed {
-    let backend = Arc::clone(&rpc.backend);
+    let backend = rpc.shared.files.get();
     let hash = blocking(move || hash_tables(&*backend)).await?;
     let hash = hash.map_err(|error| Failure::unknown(error.to_string()))?;
     Ok(frame::message(&HashResponse { header: Some(rpc.shared.header_now()), hash }))

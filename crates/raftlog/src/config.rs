@@ -1,10 +1,13 @@
 //! What a node needs to know before it starts.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::network::dial::{Answer, Dial, Tcp};
 
 /// A member of the cluster, as the log knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -14,7 +17,7 @@ pub struct Member {
 }
 
 /// Everything a [`Node`](crate::Node) needs to know. Start from [`Config::new`] and change what differs.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Config {
     /// The id of this member; never reused in a cluster, not even after the member was removed.
     pub id: u64,
@@ -41,6 +44,26 @@ pub struct Config {
     /// How many bytes of recent entries are kept in memory, so that neither applying nor sending them to
     /// other members reads the disk.
     pub cache_bytes: usize,
+    /// How connections to other members are made; plain TCP unless told otherwise.
+    pub dial: Arc<dyn Dial>,
+    /// Who answers the calls of other members' applications, and knows whom the cluster has removed.
+    pub answer: Option<Arc<dyn Answer>>,
+    /// How long a proposal waits for a leader before it fails.
+    pub proposal_timeout: Duration,
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("id", &self.id)
+            .field("cluster_id", &self.cluster_id)
+            .field("dir", &self.dir)
+            .field("bootstrap", &self.bootstrap)
+            .field("heartbeat", &self.heartbeat)
+            .field("election_timeout", &self.election_timeout)
+            .field("dial", &self.dial)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Config {
@@ -58,6 +81,9 @@ impl Config {
             keep_entries: 5000,
             pending_bytes_max: 256 << 20,
             cache_bytes: 64 << 20,
+            dial: Arc::new(Tcp),
+            answer: None,
+            proposal_timeout: Duration::from_secs(7),
         }
     }
 

@@ -117,6 +117,13 @@ pub enum Error {
         source: Arc<dyn std::error::Error + Send + Sync>,
     },
 
+    /// This member was removed from the cluster, and another member has said so.
+    #[error("member {member:x} was removed from the cluster")]
+    Removed {
+        /// This member.
+        member: u64,
+    },
+
     /// The consensus core stopped; this is a bug of ours or of openraft.
     #[error("the consensus core stopped: {0}")]
     Core(String),
@@ -148,6 +155,23 @@ pub enum ProposeError {
     /// The node stopped before the entry was applied; it may or may not be committed.
     #[error("the node has stopped")]
     Stopped,
+}
+
+/// Why a member gave no answer to a call.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// The member could not be asked; it knows nothing of the call.
+    #[error("the member cannot be reached: {0}")]
+    Unreachable(String),
+
+    /// The call failed on the way, or took too long; the member may have seen it.
+    #[error("the member did not answer: {0}")]
+    NoAnswer(String),
+
+    /// The member's application refused.
+    #[error("{0}")]
+    Refused(String),
 }
 
 /// Why a read index could not be obtained.

@@ -71,22 +71,32 @@
 //! - A crash may tear the last batch; it was not acknowledged and is cut off. Damage anywhere else is
 //!   reported with file and offset, and nothing is repaired by guessing.
 //!
+//! # Several members
+//!
+//! Give each member the others' URLs in [`Config::bootstrap`], and serve its [`PeerService`] where its own URL leads. The log
+//! speaks HTTP/2 over whatever [`Dial`] connects, so encryption is the application's business. Proposals and reads may
+//! be made at any member; they find the leader themselves. [`Node::change_membership`] adds and removes members, one voter at a time.
+//! A member that lags too far is sent the [state itself](Application::snapshot).
+//!
 //! # What it is not
 //!
-//! It knows nothing of what it replicates, and it answers no clients. It has no network yet: a cluster has one member.
+//! It knows nothing of what it replicates, and it answers no clients.
 //!
 //! [openraft]: https://docs.rs/openraft
 //! [RocksDB]: https://rocksdb.org
 
 mod application;
 mod config;
+mod contact;
 mod error;
 mod failure;
+mod forward;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod leadership;
 mod log_store;
+mod membership;
 mod metrics;
 mod network;
 mod node;
@@ -102,8 +112,11 @@ mod types;
 
 pub use application::{Application, ApplicationError, Applied, Entry, LogId};
 pub use config::{Config, Member};
-pub use error::{Error, ProposeError, ReadIndexError, Result};
+pub use error::{CallError, Error, ProposeError, ReadIndexError, Result};
 pub use leadership::Leadership;
+pub use membership::{Change, ChangeError, Membership, Progress, TransferError};
 pub use metrics::{Histogram, Metrics};
+pub use network::dial::{Answer, Dial, Io, Tcp};
+pub use network::service::PeerService;
 pub use node::{Node, Status};
 pub use proposal::Proposal;

@@ -1,39 +1,111 @@
-//! How members reach each other. So far they do not: a cluster has one member, and nobody else is reachable.
+//! How members reach each other: gRPC over connections that the application makes.
+//!
+//! ```text
+//! openraft ── Network ── Links ──► dial ──► ... ──► PeerService ──► openraft of the other member
+//!                          ▲
+//!              newest membership: member id -> URLs
+//! ```
+//!
+//! Entries go over one long stream for each peer, on which many batches are under way at once. Heartbeats and votes have a
+//! connection of their own, so that they never wait behind entries, and snapshots another. A connection that is silent
+//! is asked for a sign of life, and closed when none comes; openraft itself never gives a stream up.
 
 use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
-use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
-use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
+use futures_util::{FutureExt, StreamExt};
+use http::uri::PathAndQuery;
+use openraft::base::{BoxFuture, BoxStream};
+use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
+use openraft::network::{Backoff, RPCOption, RaftNetworkFactory, RaftNetworkV2, stream_append_sequential};
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
 };
-use openraft::{AnyError, Snapshot};
+use openraft::{OptionalSend, Snapshot};
+use tonic::{Code, Status};
+use tonic_prost::ProstCodec;
 
+use self::links::{Links, Purpose};
+use self::wire::{AppendRequest, AppendResponse, TransferRequest, TransferResponse, VoteMessage};
 use crate::config::Member;
+use crate::record::{LogIdRecord, VoteRecord};
 use crate::state_machine::SnapshotData;
 use crate::types::{CommittedLeaderId, TypeConfig, Vote};
 
-/// Makes connections to other members.
+pub(crate) mod dial;
+pub(crate) mod links;
+pub(crate) mod service;
+pub(crate) mod snapshot;
+pub(crate) mod wire;
+
+/// How long to wait before a peer that could not be reached is tried again.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// Makes openraft's clients of other members.
 #[derive(Debug)]
-pub(crate) struct Network;
+pub(crate) struct Network {
+    pub(crate) links: Arc<Links>,
+    /// Where snapshots are put together before they are sent.
+    pub(crate) snapshot_dir: PathBuf,
+}
 
 /// The way to one member.
 #[derive(Debug)]
 pub(crate) struct Peer {
-    id: u64,
+    target: u64,
+    purpose: Purpose,
+    links: Arc<Links>,
+    snapshot_dir: PathBuf,
 }
 
-impl Peer {
-    fn unreachable(&self) -> Unreachable<TypeConfig> {
-        Unreachable::new(&AnyError::error(format!("there is no way to member {:x}", self.id)))
+impl Network {
+    /// Where the member is reached is looked up at every connect; what openraft knows of it may be old, and only serves until the
+    /// membership is known.
+    fn peer(&self, target: u64, member: &Member, purpose: Purpose) -> Peer {
+        self.links.introduce(target, member);
+        Peer { target, purpose, links: Arc::clone(&self.links), snapshot_dir: self.snapshot_dir.clone() }
     }
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Peer;
 
-    async fn new_client(&mut self, target: u64, _node: &Member) -> Peer {
-        Peer { id: target }
+    async fn new_client(&mut self, target: u64, node: &Member) -> Peer {
+        self.peer(target, node, Purpose::Entries)
+    }
+
+    async fn new_heartbeat_client(&mut self, target: u64, node: &Member) -> Peer {
+        self.peer(target, node, Purpose::Control)
+    }
+
+    async fn new_snapshot_client(&mut self, target: u64, node: &Member) -> Peer {
+        self.peer(target, node, Purpose::Bulk)
+    }
+}
+
+/// What openraft should make of a failed call. It waits before it tries an unreachable member again.
+fn rpc_error(status: &Status) -> RPCError<TypeConfig> {
+    match status.code() {
+        Code::Unavailable | Code::NotFound | Code::PermissionDenied | Code::Unknown => {
+            RPCError::Unreachable(Unreachable::from_string(status))
+        }
+        _ => RPCError::Network(NetworkError::from_string(status)),
+    }
+}
+
+impl Peer {
+    async fn ask(
+        &self,
+        request: &VoteRequest<TypeConfig>,
+        pre: bool,
+    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
+        let message = VoteMessage::request(request, pre);
+        let answer: Result<VoteMessage, Status> =
+            self.links.unary(self.target, Purpose::Control, wire::VOTE, message).await;
+        Ok(answer.map_err(|status| rpc_error(&status))?.into_response()?)
     }
 }
 
@@ -42,36 +114,123 @@ impl RaftNetworkV2<TypeConfig> for Peer {
 
     async fn append_entries(
         &mut self,
-        _request: AppendEntriesRequest<TypeConfig>,
+        request: AppendEntriesRequest<TypeConfig>,
         _option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
-        Err(RPCError::Unreachable(self.unreachable()))
+        let message = AppendRequest::new(&request);
+        let answer: Result<AppendResponse, Status> =
+            self.links.unary(self.target, Purpose::Control, wire::HEARTBEAT, message).await;
+        Ok(match answer.map_err(|status| rpc_error(&status))?.into_raft() {
+            Ok(matching) => AppendEntriesResponse::PartialSuccess(matching),
+            Err(StreamAppendError::Conflict(_)) => AppendEntriesResponse::Conflict,
+            Err(StreamAppendError::HigherVote(vote)) => AppendEntriesResponse::HigherVote(vote),
+        })
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        option: RPCOption,
+    ) -> BoxFuture<
+        's,
+        Result<
+            BoxStream<'s, Result<openraft::raft::StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>>,
+            RPCError<TypeConfig>,
+        >,
+    >
+    where
+        S: futures_util::Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
+    {
+        if self.purpose != Purpose::Entries {
+            return stream_append_sequential(self, input, option);
+        }
+        async move {
+            let link = self.links.link(self.target, Purpose::Entries).map_err(|status| rpc_error(&status))?;
+            let mut grpc = links::client(link.channel);
+            grpc.ready().await.map_err(|error| rpc_error(&Status::from_error(error.into())))?;
+            let requests = input.map(|request| AppendRequest::new(&request));
+            let requests = self.links.request(self.target, requests);
+            let path = PathAndQuery::from_static(wire::APPEND);
+            let codec = ProstCodec::<AppendRequest, AppendResponse>::default();
+            let responses = grpc.streaming(requests, path, codec).await;
+            let responses = responses.map_err(|status| rpc_error(&self.links.heard(status)))?.into_inner();
+            let mut moved = link.moved;
+            let moved = async move { moved.changed().await.ok() };
+            let responses = responses
+                .map(|response| match response {
+                    Ok(response) => Ok(response.into_raft()),
+                    Err(status) => Err(rpc_error(&self.links.heard(status))),
+                })
+                .take_until(moved.boxed());
+            let responses: BoxStream<'s, _> = responses.boxed();
+            Ok(responses)
+        }
+        .boxed()
     }
 
     async fn vote(
         &mut self,
-        _request: VoteRequest<TypeConfig>,
+        request: VoteRequest<TypeConfig>,
         _option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        Err(RPCError::Unreachable(self.unreachable()))
+        self.ask(&request, false).await
     }
 
-    /// openraft's default grants every pre-vote, so this must refuse by itself.
+    /// openraft's default grants every pre-vote, so this must ask.
     async fn pre_vote(
         &mut self,
-        _request: VoteRequest<TypeConfig>,
+        request: VoteRequest<TypeConfig>,
         _option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        Err(RPCError::Unreachable(self.unreachable()))
+        self.ask(&request, true).await
     }
 
     async fn full_snapshot(
         &mut self,
-        _vote: Vote,
-        _snapshot: Snapshot<CommittedLeaderId, u64, Member, SnapshotData>,
-        _cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
+        vote: Vote,
+        snapshot: Snapshot<CommittedLeaderId, u64, Member, SnapshotData>,
+        cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        Err(StreamingError::Unreachable(self.unreachable()))
+        let dir = self.snapshot_dir.join(format!("to-{:x}", self.target));
+        let sent = snapshot::send(&self.links, self.target, vote, &snapshot.snapshot, &dir);
+        tokio::select! {
+            sent = sent => match sent {
+                Ok(vote) => Ok(SnapshotResponse::new(vote)),
+                Err(status) => {
+                    tracing::warn!(to = %format!("{:x}", self.target), error = %status, "sending a snapshot failed");
+                    Err(match rpc_error(&status) {
+                        RPCError::Network(error) => StreamingError::Network(error),
+                        _ => StreamingError::Unreachable(Unreachable::from_string(&status)),
+                    })
+                }
+            },
+            closed = cancel => Err(StreamingError::Closed(closed)),
+        }
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<TypeConfig>,
+        _option: RPCOption,
+    ) -> Result<TransferLeaderResponse<TypeConfig>, RPCError<TypeConfig>> {
+        let message = TransferRequest {
+            vote: Some(VoteRecord::new(request.from_leader())),
+            to: *request.to_node_id(),
+            last: request.last_log_id().map(LogIdRecord::of_raft),
+        };
+        let answer: Result<TransferResponse, Status> =
+            self.links.unary(self.target, Purpose::Control, wire::TRANSFER, message).await;
+        let answer = answer.map_err(|status| rpc_error(&status))?;
+        if answer.refused.is_empty() {
+            Ok(Ok(()))
+        } else {
+            // openraft only logs what comes back.
+            Err(RPCError::Network(NetworkError::from_string(answer.refused)))
+        }
+    }
+
+    fn backoff(&self) -> Option<Backoff> {
+        Some(Backoff::new(std::iter::repeat(RETRY)))
     }
 }

@@ -4,33 +4,47 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::FutureExt;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{InitializeError, RaftError};
+use openraft::rt::Instant as _;
 use tokio::sync::{mpsc, watch};
+use tonic::Status as GrpcStatus;
 
 use crate::application::{Application, LogId};
 use crate::config::Config;
-use crate::error::{Error, ProposeError, ReadIndexError, Result};
+use crate::contact::Contact;
+use crate::error::ProposeError;
+use crate::error::{CallError, Error, ReadIndexError, Result};
 use crate::failure::Failure;
-use crate::leadership::{self, Leadership};
+use crate::forward::Proposer;
+use crate::leadership::{Follower, Leadership};
 use crate::log_store::LogStore;
 use crate::log_store::disk::{Disk, RocksDisk};
+use crate::membership::{self, Change, ChangeError, Membership, Progress, TransferError};
 use crate::metrics::{ApplyMetrics, Metrics};
 use crate::network::Network;
-use crate::proposal::{Pending, Proposal, Responder};
+use crate::network::dial::{Answer, Mute};
+use crate::network::links::{Links, Purpose, never_sent};
+use crate::network::service::{self, PeerService};
+use crate::network::snapshot::Incoming;
+use crate::network::wire::{self, CallMessage};
+use crate::proposal::{Pending, Proposal};
 use crate::read_index::ReadIndex;
 use crate::record::Identity;
 use crate::replay;
 use crate::sole_voter::SoleVoter;
 use crate::state_machine::worker::{FlushPolicy, Worker};
-use crate::state_machine::{ApplyQueue, StateMachine};
+use crate::state_machine::{ApplyQueue, StateMachine, Transfers};
 use crate::supervisor::{self, Parts};
-use crate::types::{self, Data, TypeConfig};
+use crate::types::{self, TypeConfig};
 
 pub(crate) type Raft = openraft::Raft<TypeConfig, StateMachine>;
+
+/// Entries that the next leader may lack when leadership is handed over.
+const TRANSFER_LAG: u64 = 500;
 
 /// A handle to a member of the cluster. Cloning gives another handle to the same member.
 ///
@@ -43,15 +57,20 @@ pub struct Node {
 
 struct Inner {
     id: u64,
+    election_timeout: Duration,
     raft: Raft,
     log: LogStore,
     failure: Failure,
     sole_voter: Arc<SoleVoter>,
     read_index: ReadIndex,
-    pending: Arc<Pending>,
+    proposer: Arc<Proposer>,
+    links: Arc<Links>,
+    answer: Arc<dyn Answer>,
+    peers: PeerService,
     applied: watch::Receiver<Option<LogId>>,
     apply_metrics: Arc<ApplyMetrics>,
     leadership: watch::Receiver<Leadership>,
+    membership: watch::Receiver<Membership>,
     /// Asks the supervisor to stop everything. Dropped with the last handle, which asks the same.
     stop: mpsc::Sender<()>,
     stopped: watch::Receiver<bool>,
@@ -156,6 +175,14 @@ impl Node {
                 message: error.to_string(),
             })?;
         }
+        let links = Arc::new(Links::new(
+            config.cluster_id,
+            config.id,
+            Arc::clone(&config.dial),
+            config.election_timeout,
+            failure.clone(),
+        ));
+        links.learn(config.bootstrap.iter().map(|(&id, member)| (id, member)));
         let queue = Arc::new(ApplyQueue::default());
         let apply_metrics = Arc::new(ApplyMetrics::default());
         let (publish_applied, applied) = watch::channel(state.last);
@@ -174,8 +201,11 @@ impl Node {
         replay::replay(&log, &queue, state.last).await?;
 
         let is_new = log.positions().last.is_none() && state.last.is_none();
-        let state_machine = StateMachine::new(queue, log.clone(), failure.clone(), snapshot_dir);
-        let raft = Box::pin(Raft::new(config.id, openraft, Network, log.clone(), state_machine));
+        let transfers = Transfers::default();
+        let state_machine =
+            StateMachine::new(queue, log.clone(), failure.clone(), snapshot_dir.clone(), transfers.clone());
+        let network = Network { links: Arc::clone(&links), snapshot_dir: snapshot_dir.clone() };
+        let raft = Box::pin(Raft::new(config.id, openraft, network, log.clone(), state_machine));
         let raft = raft.await.map_err(|error| Error::Core(error.to_string()))?;
         parts.raft = Some(raft.clone());
         if is_new && !config.bootstrap.is_empty() {
@@ -185,29 +215,60 @@ impl Node {
         }
 
         let (publish_leadership, leadership) = watch::channel(Leadership::default());
-        let follow = leadership::follow(
-            raft.server_metrics(),
-            applied.clone(),
-            Arc::clone(&sole_voter),
-            publish_leadership,
-        );
-        parts.core_ended = Some(tokio::spawn(follow));
-        let (read_index, rounds) = ReadIndex::new(raft.clone(), leadership.clone());
+        let (publish_membership, membership) = watch::channel(Membership::default());
+        let contact = Arc::new(Contact::default());
+        let follower = Follower {
+            id: config.id,
+            raft: raft.clone(),
+            applied: applied.clone(),
+            sole_voter: Arc::clone(&sole_voter),
+            contact: Arc::clone(&contact),
+            links: Arc::clone(&links),
+            election_timeout: config.election_timeout,
+            leadership: publish_leadership,
+            membership: publish_membership,
+        };
+        parts.core_ended = Some(tokio::spawn(follower.run()));
+        let (read_index, rounds) = ReadIndex::new(raft.clone(), Arc::clone(&links), leadership.clone());
         tokio::spawn(rounds);
         tokio::spawn(flush_when_due(raft.clone(), flush_due));
-        let pending = Arc::new(Pending::new(config.pending_bytes_max));
-        let id = config.id;
+        let proposer = Arc::new(Proposer {
+            id: config.id,
+            raft: raft.clone(),
+            links: Arc::clone(&links),
+            pending: Arc::new(Pending::new(config.pending_bytes_max)),
+            leadership: leadership.clone(),
+            applied: applied.clone(),
+            stopped: parts.stopped(),
+            patience: config.proposal_timeout,
+        });
+        let answer = config.answer.unwrap_or_else(|| Arc::new(Mute));
+        let peers = PeerService::new(service::Inner {
+            cluster: config.cluster_id,
+            member: config.id,
+            raft: raft.clone(),
+            contact,
+            answer: Arc::clone(&answer),
+            read_index: read_index.clone(),
+            proposer: Arc::clone(&proposer),
+            incoming: Arc::new(tokio::sync::Mutex::new(Incoming::new(snapshot_dir.join("incoming")))),
+        });
         let inner = Inner {
-            id,
+            id: config.id,
+            election_timeout: config.election_timeout,
             raft,
             log,
             failure,
             sole_voter,
             read_index,
-            pending,
+            proposer,
+            links,
+            answer,
+            peers,
             applied,
             apply_metrics,
             leadership,
+            membership,
             stop,
             stopped: parts.stopped(),
         };
@@ -219,15 +280,7 @@ impl Node {
     ///
     /// It never waits, so any number of proposals may be on their way at once, up to the configured limit.
     pub fn propose(&self, data: Bytes) -> Proposal {
-        let share = match self.inner.pending.take(data.len()) {
-            Ok(share) => share,
-            Err(error) => return Proposal::refused(error),
-        };
-        let (responder, outcome) = Responder::notify(share);
-        match self.send(data, responder) {
-            Ok(()) => Proposal::waiting(outcome),
-            Err(error) => Proposal::refused(error),
-        }
+        self.inner.proposer.propose(data)
     }
 
     /// Proposes an entry, as [`propose`](Self::propose), for those who learn of success from their application: only a
@@ -241,27 +294,7 @@ impl Node {
         data: Bytes,
         on_failure: impl FnOnce(ProposeError) + Send + 'static,
     ) -> Result<(), ProposeError> {
-        let share = self.inner.pending.take(data.len())?;
-        let responder = Responder::on_failure(share, on_failure);
-        // When the core has stopped, dropping the responder has called back already.
-        self.send(data, responder).or(Ok(()))
-    }
-
-    fn send(
-        &self,
-        data: Bytes,
-        responder: Responder<openraft::raft::ClientWriteResult<TypeConfig>>,
-    ) -> Result<(), ProposeError> {
-        if *self.inner.stopped.borrow() {
-            return Err(ProposeError::Stopped);
-        }
-        let send = self.inner.raft.client_write_ff(Data(data), Some(responder));
-        // openraft's queue has room for more proposals than may be pending, so this is over at once; tokio must
-        // only be kept from pretending otherwise to a task that has done much.
-        match tokio::task::unconstrained(send).now_or_never() {
-            Some(Ok(())) => Ok(()),
-            Some(Err(_)) | None => Err(ProposeError::Stopped),
-        }
+        self.inner.proposer.submit(data, on_failure)
     }
 
     /// The index up to which the state must have been applied for a read that begins now to see everything
@@ -313,6 +346,108 @@ impl Node {
         self.inner.leadership.clone()
     }
 
+    /// Who belongs to the cluster, now and whenever it changes. A change counts from when it is in the log.
+    pub fn membership(&self) -> watch::Receiver<Membership> {
+        self.inner.membership.clone()
+    }
+
+    /// What is to be served to other members, on a listener that the members' URLs lead to.
+    pub fn peer_service(&self) -> PeerService {
+        self.inner.peers.clone()
+    }
+
+    /// Asks a member's application, which answers by [`Answer`]. Asking oneself takes no network.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the member cannot be reached, does not answer within `timeout`, or its application refuses.
+    pub async fn call(&self, member: u64, request: Bytes, timeout: Duration) -> Result<Bytes, CallError> {
+        let answered = async {
+            if member == self.inner.id {
+                return self.inner.answer.answer(member, request).await.map_err(CallError::Refused);
+            }
+            let message = CallMessage { body: request, error: None };
+            let call = self.inner.links.unary(member, Purpose::Bulk, wire::CALL, message);
+            let answer: Result<CallMessage, GrpcStatus> = call.await;
+            match answer {
+                Ok(CallMessage { error: Some(error), .. }) => Err(CallError::Refused(error)),
+                Ok(CallMessage { body, error: None }) => Ok(body),
+                Err(status) if never_sent(&status) => {
+                    Err(CallError::Unreachable(status.message().to_owned()))
+                }
+                Err(status) => Err(CallError::NoAnswer(status.message().to_owned())),
+            }
+        };
+        let late = |_| Err(CallError::NoAnswer(format!("nothing came within {timeout:?}")));
+        tokio::time::timeout(timeout, answered).await.unwrap_or_else(late)
+    }
+
+    /// Changes the membership as the leader. `data` and the change are one entry, which the application gets as any other;
+    /// what is returned is its position, once it has been applied here. It waits for changes under way.
+    ///
+    /// # Errors
+    ///
+    /// Fails when this member does not lead, or the change makes no sense.
+    pub async fn change_membership(&self, change: Change, data: Bytes) -> Result<LogId, ChangeError> {
+        let changed = membership::change(&self.inner.raft, &change, data).await?;
+        tracing::info!(%change, at = %changed, "the membership has changed");
+        Ok(changed)
+    }
+
+    /// How far the others are, as far as this member knows; nothing unless it leads.
+    pub fn progress(&self) -> BTreeMap<u64, Progress> {
+        let metrics = self.inner.raft.data_metrics();
+        let metrics = metrics.borrow_watched();
+        let matched = metrics.replication.iter().flatten();
+        let mut progress: BTreeMap<u64, Progress> = matched
+            .map(|(&id, matched)| {
+                (id, Progress { matched: matched.as_ref().map(types::from_raft), acknowledged: None })
+            })
+            .collect();
+        for (&id, at) in metrics.heartbeat.iter().flatten() {
+            if let Some(at) = at {
+                progress.entry(id).or_default().acknowledged = Some(at.elapsed());
+            }
+        }
+        progress
+    }
+
+    /// Hands leadership to a voter, and returns when it leads.
+    ///
+    /// # Errors
+    ///
+    /// Fails at once when this member does not lead or the target is not fit to, and after two election timeouts when
+    /// the target has not taken over; then whoever wins the election leads.
+    pub async fn transfer_leadership(&self, to: u64) -> Result<(), TransferError> {
+        let mut leadership = self.leadership();
+        if !leadership.borrow_and_update().is_leader {
+            return Err(TransferError::NotLeader);
+        }
+        if to == self.inner.id {
+            return Ok(());
+        }
+        let unfit = |reason| Err(TransferError::Unfit { to, reason });
+        if !self.inner.membership.borrow().voters.contains(&to) {
+            return unfit("it is no voter");
+        }
+        // openraft checks nothing and never takes a transfer back, so it must be likely to succeed.
+        let progress = self.progress().get(&to).copied().unwrap_or_default();
+        if progress.acknowledged.is_none_or(|age| age > self.inner.election_timeout / 2) {
+            return unfit("it has not been heard lately");
+        }
+        let last = self.inner.log.positions().last.map_or(0, |last| last.index);
+        if progress.matched.is_none_or(|matched| matched.index + TRANSFER_LAG < last) {
+            return unfit("it lags");
+        }
+        self.inner.raft.trigger().transfer_leader(to).await.map_err(|_| TransferError::Stopped)?;
+        let taken = leadership.wait_for(|leadership| leadership.leader == Some(to));
+        match tokio::time::timeout(2 * self.inner.election_timeout, taken).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(TransferError::Stopped),
+            Err(_) => Err(TransferError::TimedOut),
+        }
+    }
+
     /// Where this member stands.
     pub fn status(&self) -> Status {
         let positions = self.inner.log.positions();
@@ -342,8 +477,8 @@ impl Node {
             changes_written: log.changes(),
             entries_applied: self.inner.apply_metrics.entries(),
             batches_applied: self.inner.apply_metrics.batches(),
-            proposals_pending: self.inner.pending.proposals(),
-            proposal_bytes_pending: self.inner.pending.bytes(),
+            proposals_pending: self.inner.proposer.pending.proposals(),
+            proposal_bytes_pending: self.inner.proposer.pending.bytes(),
             bytes_unwritten: bytes_unwritten as u64,
             cache_bytes: cache_bytes as u64,
         }

@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use openraft::errors::{ClientWriteError, ForwardReason};
 use openraft::raft::ClientWriteResult;
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use crate::application::LogId;
 use crate::error::ProposeError;
@@ -27,6 +28,8 @@ pub struct Proposal(State);
 enum State {
     Refused(ProposeError),
     Waiting(oneshot::Receiver<ClientWriteResult<TypeConfig>>),
+    /// Another member is asked to propose it.
+    Routed(JoinHandle<Result<LogId, ProposeError>>),
 }
 
 impl fmt::Debug for Proposal {
@@ -43,6 +46,10 @@ impl Proposal {
     pub(crate) fn waiting(outcome: oneshot::Receiver<ClientWriteResult<TypeConfig>>) -> Self {
         Self(State::Waiting(outcome))
     }
+
+    pub(crate) fn routed(outcome: JoinHandle<Result<LogId, ProposeError>>) -> Self {
+        Self(State::Routed(outcome))
+    }
 }
 
 impl Future for Proposal {
@@ -56,6 +63,9 @@ impl Future for Proposal {
                 Ok(Err(error)) => Err(failure(&error)),
                 Err(_) => Err(ProposeError::Stopped),
             }),
+            State::Routed(outcome) => {
+                Pin::new(outcome).poll(context).map(|outcome| outcome.unwrap_or(Err(ProposeError::Stopped)))
+            }
         }
     }
 }

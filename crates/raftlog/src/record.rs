@@ -9,7 +9,9 @@ use prost::Message;
 
 use crate::application::LogId;
 use crate::config::Member;
-use crate::types::{self, CommittedLeaderId, Data, LogEntry, Membership, Payload, StoredMembership, Vote};
+use crate::types::{
+    self, CommittedLeaderId, Data, LogEntry, Membership, Payload, RaftLogId, StoredMembership, Vote,
+};
 
 /// Why bytes are not a record.
 #[derive(Debug, thiserror::Error)]
@@ -20,9 +22,9 @@ pub(crate) enum DecodeError {
     Membership(String),
 }
 
-/// An entry, without its index, which is its key.
+/// An entry, without its index, which is its key, or follows from those before it.
 #[derive(Clone, PartialEq, Message)]
-struct EntryRecord {
+pub(crate) struct EntryRecord {
     #[prost(uint64, tag = "1")]
     term: u64,
     #[prost(bytes = "bytes", tag = "2")]
@@ -55,20 +57,20 @@ struct MemberRecord {
     peer_urls: Vec<String>,
 }
 
-#[derive(Clone, PartialEq, Message)]
-struct LogIdRecord {
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub(crate) struct LogIdRecord {
     #[prost(uint64, tag = "1")]
-    term: u64,
+    pub(crate) term: u64,
     #[prost(uint64, tag = "2")]
-    index: u64,
+    pub(crate) index: u64,
 }
 
-#[derive(Clone, PartialEq, Message)]
-struct VoteRecord {
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub(crate) struct VoteRecord {
     #[prost(uint64, tag = "1")]
     term: u64,
     #[prost(uint64, tag = "2")]
-    candidate: u64,
+    pub(crate) candidate: u64,
     /// Whether a quorum granted it, that is, whether the candidate leads.
     #[prost(bool, tag = "3")]
     committed: bool,
@@ -94,26 +96,15 @@ pub(crate) struct Identity {
 
 /// Appends an entry to `buffer`.
 pub(crate) fn encode_entry(entry: &LogEntry, buffer: &mut Vec<u8>) {
-    let record = EntryRecord {
-        term: entry.leader.term,
-        data: entry.payload.data.0.clone(),
-        membership: entry.payload.membership.as_deref().map(MembershipRecord::new),
-    };
-    record.encode(buffer).expect("a vector grows as needed");
+    EntryRecord::new(entry).encode(buffer).expect("a vector grows as needed");
 }
 
 pub(crate) fn decode_entry(index: u64, bytes: Bytes) -> Result<LogEntry, DecodeError> {
-    let record = EntryRecord::decode(bytes)?;
-    let membership = record.membership.map(MembershipRecord::into_membership).transpose()?.map(Arc::new);
-    Ok(LogEntry {
-        leader: CommittedLeaderId::new(record.term),
-        index,
-        payload: Payload { data: Data(record.data), membership },
-    })
+    EntryRecord::decode(bytes)?.into_entry(index)
 }
 
 pub(crate) fn encode_log_id(log_id: LogId) -> Vec<u8> {
-    LogIdRecord { term: log_id.term, index: log_id.index }.encode_to_vec()
+    LogIdRecord::new(log_id).encode_to_vec()
 }
 
 pub(crate) fn decode_log_id(bytes: &[u8]) -> Result<LogId, DecodeError> {
@@ -122,21 +113,17 @@ pub(crate) fn decode_log_id(bytes: &[u8]) -> Result<LogId, DecodeError> {
 }
 
 pub(crate) fn encode_vote(vote: &Vote) -> Vec<u8> {
-    let Vote { leader_id, committed } = *vote;
-    VoteRecord { term: leader_id.term, candidate: leader_id.voted_for, committed }.encode_to_vec()
+    VoteRecord::new(vote).encode_to_vec()
 }
 
 pub(crate) fn decode_vote(bytes: &[u8]) -> Result<Vote, DecodeError> {
-    let record = VoteRecord::decode(bytes)?;
-    let mut vote = Vote::new(record.term, record.candidate);
-    vote.committed = record.committed;
-    Ok(vote)
+    Ok(VoteRecord::decode(bytes)?.into_vote())
 }
 
 /// The membership an entry makes, as the application keeps it.
 pub(crate) fn encode_stored_membership(log_id: LogId, membership: &Membership) -> Bytes {
     let record = StoredMembershipRecord {
-        log_id: Some(LogIdRecord { term: log_id.term, index: log_id.index }),
+        log_id: Some(LogIdRecord::new(log_id)),
         membership: Some(MembershipRecord::new(membership)),
     };
     record.encode_to_vec().into()
@@ -144,9 +131,59 @@ pub(crate) fn encode_stored_membership(log_id: LogId, membership: &Membership) -
 
 pub(crate) fn decode_stored_membership(bytes: &[u8]) -> Result<StoredMembership, DecodeError> {
     let record = StoredMembershipRecord::decode(bytes)?;
-    let log_id = record.log_id.map(|id| types::to_raft(LogId { term: id.term, index: id.index }));
+    let log_id = record.log_id.map(LogIdRecord::into_raft);
     let membership = record.membership.unwrap_or_default().into_membership()?;
     Ok(StoredMembership::new(log_id, membership))
+}
+
+impl EntryRecord {
+    pub(crate) fn new(entry: &LogEntry) -> Self {
+        Self {
+            term: entry.leader.term,
+            data: entry.payload.data.0.clone(),
+            membership: entry.payload.membership.as_deref().map(MembershipRecord::new),
+        }
+    }
+
+    pub(crate) fn into_entry(self, index: u64) -> Result<LogEntry, DecodeError> {
+        let membership = self.membership.map(MembershipRecord::into_membership).transpose()?.map(Arc::new);
+        Ok(LogEntry {
+            leader: CommittedLeaderId::new(self.term),
+            index,
+            payload: Payload { data: Data(self.data), membership },
+        })
+    }
+}
+
+impl LogIdRecord {
+    pub(crate) fn new(log_id: LogId) -> Self {
+        Self { term: log_id.term, index: log_id.index }
+    }
+
+    pub(crate) fn of_raft(log_id: &RaftLogId) -> Self {
+        Self::new(types::from_raft(log_id))
+    }
+
+    pub(crate) fn into_log_id(self) -> LogId {
+        LogId { term: self.term, index: self.index }
+    }
+
+    pub(crate) fn into_raft(self) -> RaftLogId {
+        types::to_raft(self.into_log_id())
+    }
+}
+
+impl VoteRecord {
+    pub(crate) fn new(vote: &Vote) -> Self {
+        let Vote { leader_id, committed } = *vote;
+        Self { term: leader_id.term, candidate: leader_id.voted_for, committed }
+    }
+
+    pub(crate) fn into_vote(self) -> Vote {
+        let mut vote = Vote::new(self.term, self.candidate);
+        vote.committed = self.committed;
+        vote
+    }
 }
 
 impl MembershipRecord {

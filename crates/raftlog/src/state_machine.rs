@@ -14,7 +14,8 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures_util::{Stream, StreamExt};
 use openraft::RaftSnapshotBuilder;
@@ -28,7 +29,7 @@ use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::log_store::LogStore;
 use crate::record;
-use crate::types::{self, RaftLogId, StoredMembership, TypeConfig};
+use crate::types::{self, RaftLogId, SnapshotMeta, StoredMembership, TypeConfig};
 
 pub(crate) mod queue;
 #[cfg(test)]
@@ -39,7 +40,6 @@ pub(crate) mod worker;
 const FORWARD: usize = 4096;
 
 type Snapshot = openraft::Snapshot<types::CommittedLeaderId, u64, crate::config::Member, SnapshotData>;
-type SnapshotMeta = openraft::SnapshotMeta<types::CommittedLeaderId, u64, crate::config::Member>;
 
 /// What openraft sees of the application.
 pub(crate) struct StateMachine {
@@ -50,6 +50,7 @@ pub(crate) struct StateMachine {
     snapshot_dir: PathBuf,
     /// The snapshot built or installed last since the start.
     current: Arc<Mutex<Option<SnapshotMeta>>>,
+    transfers: Transfers,
 }
 
 impl StateMachine {
@@ -58,23 +59,84 @@ impl StateMachine {
         log: LogStore,
         failure: Failure,
         snapshot_dir: PathBuf,
+        transfers: Transfers,
     ) -> Self {
-        Self { queue, log, failure, snapshot_dir, current: Arc::default() }
+        Self { queue, log, failure, snapshot_dir, current: Arc::default(), transfers }
+    }
+
+    fn data(&self) -> SnapshotData {
+        SnapshotData::Ours { queue: Arc::clone(&self.queue), transfers: self.transfers.clone() }
     }
 }
 
-/// A snapshot that need not exist yet: most of them only allow the log to be purged and are never sent.
+/// Snapshots on their way to other members. While there are any the log is not shortened, or their receivers would need
+/// another one when they arrive.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Transfers(Arc<Mutex<Vec<Instant>>>);
+
+/// A transfer nobody waits for any longer.
+const TRANSFER_MAX: Duration = Duration::from_secs(600);
+
+impl Transfers {
+    /// Counts a transfer until the guard is dropped.
+    fn begin(&self) -> Transfer {
+        let begun = Instant::now();
+        self.lock().push(begun);
+        Transfer { transfers: self.clone(), begun }
+    }
+
+    /// Whether the log must stay as it is.
+    pub(crate) fn hold_the_log(&self) -> bool {
+        self.lock().iter().any(|begun| begun.elapsed() < TRANSFER_MAX)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A transfer under way.
+#[derive(Debug)]
+pub(crate) struct Transfer {
+    transfers: Transfers,
+    begun: Instant,
+}
+
+impl Drop for Transfer {
+    fn drop(&mut self) {
+        let mut transfers = self.transfers.lock();
+        if let Some(at) = transfers.iter().position(|begun| *begun == self.begun) {
+            transfers.swap_remove(at);
+        }
+    }
+}
+
+/// The bytes of a snapshot.
 #[derive(Debug, Clone)]
-pub(crate) struct SnapshotData {
-    queue: Arc<ApplyQueue>,
+pub(crate) enum SnapshotData {
+    /// Of this member. It need not exist yet: most of them only allow the log to be purged and are never sent.
+    Ours { queue: Arc<ApplyQueue>, transfers: Transfers },
+    /// Files that came from another member.
+    Received { dir: PathBuf },
 }
 
 impl SnapshotData {
-    /// Writes the state as files into `dir`, which is made for it. The state may be newer than the snapshot's
-    /// metadata say; applying the entries between again changes nothing.
-    pub(crate) async fn write(&self, dir: &Path) -> Result<()> {
-        let dir = dir.to_owned();
-        ask(&self.queue, |reply| Command::Snapshot { dir, reply }).await
+    pub(crate) fn received(dir: PathBuf) -> Self {
+        Self::Received { dir }
+    }
+
+    /// Writes the state as files into `dir`, which is made for it. Returns the position the files stand for, which may be newer than
+    /// the snapshot's metadata say, and what keeps the log from being purged behind it.
+    pub(crate) async fn write(&self, dir: &Path) -> Result<(Applied, Transfer)> {
+        match self {
+            Self::Ours { queue, transfers } => {
+                let (dir, transfer) = (dir.to_owned(), transfers.begin());
+                Ok((ask(queue, |reply| Command::Snapshot { dir, reply }).await?, transfer))
+            }
+            Self::Received { dir } => {
+                Err(Error::Core(format!("the snapshot in {} was to be installed, not sent", dir.display())))
+            }
+        }
     }
 }
 
@@ -121,16 +183,29 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         Ok(())
     }
 
+    async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<Builder> {
+        if self.transfers.hold_the_log() && !force {
+            return None;
+        }
+        Some(self.get_snapshot_builder().await)
+    }
+
     async fn get_snapshot_builder(&mut self) -> Builder {
-        Builder { queue: Arc::clone(&self.queue), current: Arc::clone(&self.current) }
+        Builder { queue: Arc::clone(&self.queue), current: Arc::clone(&self.current), data: self.data() }
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotData) -> io::Result<()> {
         if let Some(log_id) = &meta.last_log_id {
             self.log.save_installed(types::from_raft(log_id)).await.map_err(io::Error::other)?;
         }
-        let dir = self.snapshot_dir.join("incoming");
-        snapshot.write(&dir).await.map_err(io::Error::other)?;
+        let dir = match snapshot {
+            SnapshotData::Received { dir } => dir,
+            ours @ SnapshotData::Ours { .. } => {
+                let dir = self.snapshot_dir.join("own");
+                ours.write(&dir).await.map_err(io::Error::other)?;
+                dir
+            }
+        };
         ask(&self.queue, |reply| Command::Install { dir, reply }).await.map_err(io::Error::other)?;
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(meta.clone());
         Ok(())
@@ -138,7 +213,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
         let meta = self.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Ok(meta.map(|meta| Snapshot { meta, snapshot: SnapshotData { queue: Arc::clone(&self.queue) } }))
+        Ok(meta.map(|meta| Snapshot { meta, snapshot: self.data() }))
     }
 }
 
@@ -146,6 +221,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 pub(crate) struct Builder {
     queue: Arc<ApplyQueue>,
     current: Arc<Mutex<Option<SnapshotMeta>>>,
+    data: SnapshotData,
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for Builder {
@@ -155,6 +231,6 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
         let applied = ask(&self.queue, |reply| Command::Flush { reply }).await.map_err(io::Error::other)?;
         let meta = snapshot_meta(&applied)?;
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(meta.clone());
-        Ok(Snapshot { meta, snapshot: SnapshotData { queue: Arc::clone(&self.queue) } })
+        Ok(Snapshot { meta, snapshot: self.data.clone() })
     }
 }

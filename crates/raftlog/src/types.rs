@@ -44,6 +44,8 @@ pub(crate) type Vote = openraft::vote::Vote<leader_id_std::LeaderId<u64, u64>>;
 pub(crate) type Membership = openraft::Membership<u64, Member>;
 pub(crate) type StoredMembership = openraft::StoredMembership<CommittedLeaderId, u64, Member>;
 
+pub(crate) type SnapshotMeta = openraft::SnapshotMeta<CommittedLeaderId, u64, Member>;
+
 /// From our log id to openraft's.
 pub(crate) fn to_raft(log_id: LogId) -> RaftLogId {
     RaftLogId::new_term_index(log_id.term, log_id.index)

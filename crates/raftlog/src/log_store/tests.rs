@@ -16,7 +16,7 @@ use crate::error::ProposeError;
 use crate::metrics::ApplyMetrics;
 use crate::node::Node;
 use crate::state_machine::worker::{FlushPolicy, Worker};
-use crate::state_machine::{ApplyQueue, StateMachine};
+use crate::state_machine::{ApplyQueue, StateMachine, Transfers};
 use crate::types::{CommittedLeaderId, Data, Payload};
 
 const CACHE: usize = 1 << 20;
@@ -245,7 +245,8 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine, TempDir> for Builder {
             flush_policy: FlushPolicy::new(u64::MAX).0,
         };
         worker.spawn().unwrap();
-        let state_machine = StateMachine::new(queue, log.clone(), failure, dir.path().join("snapshot"));
+        let state_machine =
+            StateMachine::new(queue, log.clone(), failure, dir.path().join("snapshot"), Transfers::default());
         Ok((dir, log, state_machine))
     }
 }

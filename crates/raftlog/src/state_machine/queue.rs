@@ -27,8 +27,8 @@ pub(crate) enum Command {
     Applied { reply: oneshot::Sender<Result<Applied>> },
     /// Make the state durable.
     Flush { reply: oneshot::Sender<Result<Applied>> },
-    /// Write the state as files.
-    Snapshot { dir: PathBuf, reply: oneshot::Sender<Result<()>> },
+    /// Write the state as files, and tell how far it has come.
+    Snapshot { dir: PathBuf, reply: oneshot::Sender<Result<Applied>> },
     /// Replace the state by these files.
     Install { dir: PathBuf, reply: oneshot::Sender<Result<Applied>> },
 }

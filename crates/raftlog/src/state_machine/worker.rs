@@ -169,6 +169,7 @@ impl<A: Application> Worker<A> {
             Command::Snapshot { dir, reply } => {
                 let written = empty(&dir).map_err(ApplicationError::from);
                 let written = written.and_then(|()| self.application.snapshot(&dir));
+                let written = written.map(|()| self.applied.clone());
                 drop(reply.send(written.map_err(|error| failed("writing a snapshot", error))));
             }
             Command::Install { dir, reply } => {

@@ -1,11 +1,12 @@
 //! An application to test with: it keeps all it is told.
 
+use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::Bytes;
-use raftlog::{Application, ApplicationError, Applied, Config, Entry, Node};
+use bytes::{Buf, Bytes};
+use raftlog::{Application, ApplicationError, Applied, Config, Entry, LogId, Node};
 
 /// Applying this panics.
 pub(crate) const PANIC: &str = "panic!";
@@ -90,6 +91,38 @@ impl Application for Journal {
         let mut state = self.0.lock().unwrap();
         state.flushed = state.applied.clone();
         Ok(state.flushed.clone())
+    }
+
+    /// One file of entries, each as three numbers and its bytes, the lengths before them.
+    fn snapshot(&mut self, dir: &Path) -> Result<(), ApplicationError> {
+        let mut file = Vec::new();
+        for entry in &self.0.lock().unwrap().entries {
+            let membership = entry.membership.as_deref().unwrap_or_default();
+            for number in [entry.term, entry.index, entry.data.len() as u64, membership.len() as u64] {
+                file.extend(number.to_be_bytes());
+            }
+            file.extend_from_slice(&entry.data);
+            file.extend_from_slice(membership);
+        }
+        Ok(fs::write(dir.join("entries"), file)?)
+    }
+
+    fn install(&mut self, dir: &Path) -> Result<Applied, ApplicationError> {
+        let mut file = Bytes::from(fs::read(dir.join("entries"))?);
+        let mut state = self.0.lock().unwrap();
+        state.entries.clear();
+        while !file.is_empty() {
+            let (term, index) = (file.get_u64(), file.get_u64());
+            let (data, membership) = (file.get_u64(), file.get_u64());
+            let data = file.split_to(usize::try_from(data)?);
+            let membership = file.split_to(usize::try_from(membership)?);
+            let membership = (!membership.is_empty()).then_some(membership);
+            state.applied.last = Some(LogId { term, index });
+            state.applied.membership = membership.clone().or(state.applied.membership.take());
+            state.entries.push(Entry { term, index, data, membership });
+        }
+        state.flushed = state.applied.clone();
+        Ok(state.applied.clone())
     }
 }
 

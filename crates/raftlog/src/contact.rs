@@ -1,0 +1,28 @@
+//! When the leader was heard last.
+//!
+//! openraft goes on naming a leader that has been silent for long. Whether there is one that works is for us to say.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// The last sign of life of a leader.
+#[derive(Debug, Default)]
+pub(crate) struct Contact {
+    heard: Mutex<Option<(u64, Instant)>>,
+}
+
+impl Contact {
+    /// A member has shown that it leads, by entries or a heartbeat that were not refused.
+    pub(crate) fn heard(&self, leader: u64) {
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        *heard = Some((leader, Instant::now()));
+    }
+
+    /// How long ago that was; `None` if it was never heard as the last leader.
+    pub(crate) fn age(&self, leader: u64) -> Option<Duration> {
+        let heard = *self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.filter(|(heard, _)| *heard == leader).map(|(_, at)| at.elapsed())
+    }
+}

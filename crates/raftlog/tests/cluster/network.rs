@@ -1,0 +1,135 @@
+//! Members in one process, with listeners of their own, and connections that can be cut.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use raftlog::{Dial, Io, Member, PeerService};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// Which members cannot reach which, as pairs of who calls and who is called.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Cuts(Arc<watch::Sender<BTreeSet<(u64, u64)>>>);
+
+impl Cuts {
+    /// Cuts what is under way from one member to another, and whatever is tried later.
+    pub(crate) fn cut(&self, from: u64, to: u64) {
+        self.0.send_if_modified(|cuts| cuts.insert((from, to)));
+    }
+
+    /// Cuts a member off from all others, both ways.
+    pub(crate) fn isolate(&self, member: u64, others: impl IntoIterator<Item = u64>) {
+        for other in others {
+            if other != member {
+                self.cut(member, other);
+                self.cut(other, member);
+            }
+        }
+    }
+
+    pub(crate) fn heal(&self) {
+        self.0.send_replace(BTreeSet::new());
+    }
+
+    fn is_cut(&self, from: u64, to: u64) -> bool {
+        self.0.borrow().contains(&(from, to))
+    }
+}
+
+/// Connects one member to the others unless the way is cut.
+#[derive(Debug, Clone)]
+pub(crate) struct Dialer {
+    pub(crate) from: u64,
+    pub(crate) cuts: Cuts,
+    /// Who listens at a URL.
+    pub(crate) listeners: Arc<Mutex<BTreeMap<String, u64>>>,
+}
+
+impl Dial for Dialer {
+    fn dial(&self, url: String) -> BoxFuture<'static, io::Result<Box<dyn Io>>> {
+        let this = self.clone();
+        async move {
+            let to = this.listeners.lock().unwrap().get(&url).copied().unwrap_or_default();
+            if this.cuts.is_cut(this.from, to) {
+                return Err(io::Error::new(io::ErrorKind::ConnectionRefused, "the way is cut"));
+            }
+            let mut socket = TcpStream::connect(url.trim_start_matches("http://")).await?;
+            socket.set_nodelay(true)?;
+            let (ours, mut theirs) = tokio::io::duplex(1 << 20);
+            let mut cuts = this.cuts.0.subscribe();
+            tokio::spawn(async move {
+                let is_cut = cuts.wait_for(|cuts| cuts.contains(&(this.from, to)));
+                tokio::select! {
+                    _ = tokio::io::copy_bidirectional(&mut theirs, &mut socket) => {}
+                    _ = is_cut => {}
+                }
+            });
+            Ok(Box::new(ours) as Box<dyn Io>)
+        }
+        .boxed()
+    }
+}
+
+/// A member's listener. It is bound before there is a service, so that its URL is known.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    pub(crate) url: String,
+    socket: Option<TcpListener>,
+    serving: Option<JoinHandle<()>>,
+}
+
+impl Listener {
+    pub(crate) async fn bind() -> Self {
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", socket.local_addr().unwrap());
+        Self { url, socket: Some(socket), serving: None }
+    }
+
+    pub(crate) fn member(&self) -> Member {
+        Member { peer_urls: vec![self.url.clone()] }
+    }
+
+    /// Serves until [`stop`](Self::stop).
+    pub(crate) async fn serve(&mut self, peers: PeerService) {
+        let socket = match self.socket.take() {
+            Some(socket) => socket,
+            // The port may take a moment to be free again.
+            None => loop {
+                match TcpListener::bind(self.url.trim_start_matches("http://")).await {
+                    Ok(socket) => break socket,
+                    Err(_) => tokio::task::yield_now().await,
+                }
+            },
+        };
+        self.serving = Some(tokio::spawn(async move {
+            let mut connections = tokio::task::JoinSet::new();
+            while let Ok((stream, _)) = socket.accept().await {
+                let peers = peers.clone();
+                let service = service_fn(move |request| {
+                    let peers = peers.clone();
+                    async move { Ok::<_, Infallible>(peers.serve(request).await) }
+                });
+                connections.spawn(async move {
+                    let builder = auto::Builder::new(TokioExecutor::new());
+                    builder.serve_connection(TokioIo::new(stream), service).await.ok();
+                });
+            }
+        }));
+    }
+
+    /// Closes the listener and every connection to it.
+    pub(crate) async fn stop(&mut self) {
+        if let Some(serving) = self.serving.take() {
+            serving.abort();
+            serving.await.ok();
+        }
+    }
+}

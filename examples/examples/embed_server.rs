@@ -13,6 +13,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let config = Config {
         data_dir: dir.path().join("my.etcd"),
         listen_client_urls: vec!["http://127.0.0.1:0".to_owned()],
+        listen_peer_urls: vec!["http://127.0.0.1:0".to_owned()],
         ..Config::default()
     };
     let member = Server::start(config).await?;

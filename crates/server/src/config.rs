@@ -2,13 +2,13 @@
 //!
 //! [`flags`](crate::flags) holds what a user typed; [`Config::check`] is the door between the two, with etcd's messages.
 
-use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::error::{Error, Result};
+use crate::url::Url;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +28,15 @@ pub enum LogOutput {
     Stdout,
 }
 
+/// Whether the cluster of a new member is new, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClusterState {
+    /// It is founded by the members of the initial cluster.
+    New,
+    /// It runs, and the member has been added to it.
+    Existing,
+}
+
 /// Everything a [`Server`](crate::Server) is started with. [`Config::default`] is etcd without flags.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -45,6 +54,8 @@ pub struct Config {
     pub initial_advertise_peer_urls: Vec<String>,
     /// `name=url` of every initial member, separated by commas.
     pub initial_cluster: String,
+    /// Whether these found the cluster, or one joins it.
+    pub initial_cluster_state: ClusterState,
     /// Keeps clusters with the same URLs apart.
     pub initial_cluster_token: String,
     /// How often a leader tells the others that it is there.
@@ -94,6 +105,7 @@ impl Default for Config {
             listen_peer_urls: vec!["http://localhost:2380".to_owned()],
             initial_advertise_peer_urls: vec!["http://localhost:2380".to_owned()],
             initial_cluster: "default=http://localhost:2380".to_owned(),
+            initial_cluster_state: ClusterState::New,
             initial_cluster_token: "etcd-cluster".to_owned(),
             heartbeat_interval: Duration::from_millis(100),
             election_timeout: Duration::from_millis(1000),
@@ -121,17 +133,7 @@ impl Config {
     /// # Errors
     /// [`Error::Config`] with the text etcd prints for the first thing that is wrong.
     pub fn check(&self) -> Result<()> {
-        for url in self.listen_peer_urls.iter().chain(&self.listen_client_urls) {
-            let url = Url::parse(url)?;
-            if url.host != "localhost" && url.host.parse::<IpAddr>().is_err() {
-                return Err(Error::config(format!("expected IP in URL for binding ({url})")));
-            }
-        }
-        for url in self.initial_advertise_peer_urls.iter().chain(&self.advertise_client_urls) {
-            if Url::parse(url)?.host.is_empty() {
-                return Err(Error::config(format!("unexpected empty host ({url})")));
-            }
-        }
+        self.check_urls()?;
         let (heartbeat, election) = (self.heartbeat_interval.as_millis(), self.election_timeout.as_millis());
         if heartbeat == 0 {
             return Err(Error::config("--heartbeat-interval must be >0 (set to 0ms)"));
@@ -152,6 +154,30 @@ impl Config {
         Ok(())
     }
 
+    fn check_urls(&self) -> Result<()> {
+        for urls in [&self.listen_peer_urls, &self.listen_client_urls] {
+            for url in parsed(urls)? {
+                url.check_bind().map_err(Error::Config)?;
+            }
+        }
+        for url in parsed(&self.initial_advertise_peer_urls)? {
+            url.check_advertised().map_err(|why| {
+                let urls = self.initial_advertise_peer_urls.join(",");
+                Error::Config(format!("--initial-advertise-peer-urls {urls:?} must be \"host:port\" ({why})"))
+            })?;
+        }
+        for url in parsed(&self.advertise_client_urls)? {
+            url.check_advertised().map_err(|why| {
+                let urls = self.advertise_client_urls.join(",");
+                Error::Config(format!(
+                    "--advertise-client-urls {urls:?} must be in the format \"host:port\", \
+                     \"unix:/path/to/socket\" or \"unixs:/path/to/socket\" ({why})"
+                ))
+            })?;
+        }
+        Ok(())
+    }
+
     /// How long a request may take on the server: five seconds and two elections.
     pub(crate) fn request_timeout(&self) -> Duration {
         Duration::from_secs(5) + 2 * self.election_timeout
@@ -165,50 +191,8 @@ impl Config {
     }
 }
 
-/// A URL of a listener or member: `http://host:port`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Url {
-    pub(crate) host: String,
-    pub(crate) port: u16,
-    text: String,
-}
-
-impl Url {
-    /// Splits a URL, refusing what etcd refuses, and TLS and Unix sockets, which are not served yet.
-    pub(crate) fn parse(text: &str) -> Result<Self> {
-        let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
-        match scheme.to_ascii_lowercase().as_str() {
-            "http" => {}
-            "https" | "unix" | "unixs" => {
-                return Err(Error::config(format!("{text}: only http URLs are served by this version")));
-            }
-            _ => {
-                return Err(Error::config(format!("URL scheme must be http, https, unix, or unixs: {text}")));
-            }
-        }
-        let bad = || Error::config(format!("URL address does not have the form \"host:port\": {text}"));
-        if rest.contains('/') {
-            return Err(Error::config(format!("URL must not contain a path: {text}")));
-        }
-        let (host, port) = rest.rsplit_once(':').ok_or_else(bad)?;
-        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        let port = port.parse().map_err(|_| bad())?;
-        Ok(Self { host: host.to_owned(), port, text: format!("http://{rest}") })
-    }
-
-    /// The addresses to bind; `localhost` is the IPv4 loopback, as for etcd.
-    pub(crate) fn address(&self) -> Result<SocketAddr> {
-        let ip = if self.host == "localhost" { "127.0.0.1" } else { &self.host };
-        let ip: IpAddr =
-            ip.parse().map_err(|_| Error::config(format!("expected IP in URL for binding ({self})")))?;
-        Ok(SocketAddr::new(ip, self.port))
-    }
-}
-
-impl std::fmt::Display for Url {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.text)
-    }
+fn parsed(urls: &[String]) -> Result<Vec<Url>> {
+    Url::parse_list(urls.iter().map(String::as_str)).map_err(Error::Config)
 }
 
 #[cfg(test)]
@@ -243,16 +227,17 @@ mod tests {
             "expected IP in URL for binding (http://example.org:1)"
         );
         assert_eq!(
-            check(|c| c.listen_client_urls = vec!["http://127.0.0.1:1/".to_owned()]),
+            check(|c| c.listen_peer_urls = vec!["http://127.0.0.1:1/".to_owned()]),
             "URL must not contain a path: http://127.0.0.1:1/"
         );
         assert_eq!(
-            check(|c| c.listen_client_urls = vec!["ftp://127.0.0.1:1".to_owned()]),
-            "URL scheme must be http, https, unix, or unixs: ftp://127.0.0.1:1"
+            check(|c| c.initial_advertise_peer_urls = vec!["http://:1".to_owned()]),
+            "--initial-advertise-peer-urls \"http://:1\" must be \"host:port\" (unexpected empty host (http://:1))"
         );
         assert_eq!(
-            check(|c| c.listen_client_urls = vec!["http://127.0.0.1".to_owned()]),
-            "URL address does not have the form \"host:port\": http://127.0.0.1"
+            check(|c| c.advertise_client_urls = vec!["http://:1".to_owned()]),
+            "--advertise-client-urls \"http://:1\" must be in the format \"host:port\", \"unix:/path/to/socket\" or \
+             \"unixs:/path/to/socket\" (unexpected empty host (http://:1))"
         );
     }
 }

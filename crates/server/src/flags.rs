@@ -22,7 +22,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::config::{Config, LogFormat, LogOutput, QUOTA_BYTES_DEFAULT};
+use crate::config::{ClusterState, Config, LogFormat, LogOutput, QUOTA_BYTES_DEFAULT};
+use crate::url::Url;
 
 /// What the command line asks for.
 #[derive(Debug)]
@@ -50,227 +51,227 @@ const fn flag(name: &'static str, default: &'static str, help: &'static str, set
     Flag { name, default, help, set }
 }
 
-const FLAGS: &[Flag] =
-    &[
-        flag("name", "default", "Human-readable name for this member.", |c, v| {
-            v.clone_into(&mut c.name);
+const FLAGS: &[Flag] = &[
+    flag("name", "default", "Human-readable name for this member.", |c, v| {
+        v.clone_into(&mut c.name);
+        Ok(())
+    }),
+    flag("data-dir", "", "Path to the data directory [NAME.etcd].", |c, v| {
+        c.data_dir = PathBuf::from(v);
+        Ok(())
+    }),
+    flag(
+        "listen-client-urls",
+        "http://localhost:2379",
+        "List of URLs to listen on for client traffic; port 0 takes a free one.",
+        |c, v| {
+            c.listen_client_urls = urls(v)?;
             Ok(())
-        }),
-        flag("data-dir", "", "Path to the data directory [NAME.etcd].", |c, v| {
-            c.data_dir = PathBuf::from(v);
+        },
+    ),
+    flag(
+        "advertise-client-urls",
+        "http://localhost:2379",
+        "List of this member's client URLs to advertise to the public.",
+        |c, v| {
+            c.advertise_client_urls = urls(v)?;
             Ok(())
-        }),
-        flag(
-            "listen-client-urls",
-            "http://localhost:2379",
-            "List of URLs to listen on for client traffic; port 0 takes a free one.",
-            |c, v| {
-                c.listen_client_urls = urls(v);
-                Ok(())
-            },
-        ),
-        flag(
-            "advertise-client-urls",
-            "http://localhost:2379",
-            "List of this member's client URLs to advertise to the public.",
-            |c, v| {
-                c.advertise_client_urls = urls(v);
-                Ok(())
-            },
-        ),
-        flag(
-            "listen-peer-urls",
-            "http://localhost:2380",
-            "List of URLs to listen on for peer traffic.",
-            |c, v| {
-                c.listen_peer_urls = urls(v);
-                Ok(())
-            },
-        ),
-        flag(
-            "initial-advertise-peer-urls",
-            "http://localhost:2380",
-            "List of this member's peer URLs to advertise to the rest of the cluster.",
-            |c, v| {
-                c.initial_advertise_peer_urls = urls(v);
-                Ok(())
-            },
-        ),
-        flag(
-            "initial-cluster",
-            "default=http://localhost:2380",
-            "Initial cluster configuration for bootstrapping; this version runs one member.",
-            |c, v| {
-                v.clone_into(&mut c.initial_cluster);
-                Ok(())
-            },
-        ),
-        flag("initial-cluster-state", "new", "Initial cluster state; this version knows 'new'.", |_, v| {
-            match v {
-                "new" => Ok(()),
-                "existing" => Err("joining an existing cluster is not supported by this version".to_owned()),
-                _ => Err(format!("unexpected clusterState {v:?}")),
-            }
-        }),
-        flag(
-            "initial-cluster-token",
-            "etcd-cluster",
-            "Initial cluster token for the etcd cluster during bootstrap.",
-            |c, v| {
-                v.clone_into(&mut c.initial_cluster_token);
-                Ok(())
-            },
-        ),
-        flag("heartbeat-interval", "100", "Time (in milliseconds) of a heartbeat interval.", |c, v| {
-            c.heartbeat_interval = Duration::from_millis(number(v)?);
+        },
+    ),
+    flag(
+        "listen-peer-urls",
+        "http://localhost:2380",
+        "List of URLs to listen on for peer traffic.",
+        |c, v| {
+            c.listen_peer_urls = urls(v)?;
             Ok(())
-        }),
-        flag("election-timeout", "1000", "Time (in milliseconds) for an election to timeout.", |c, v| {
-            c.election_timeout = Duration::from_millis(number(v)?);
+        },
+    ),
+    flag(
+        "initial-advertise-peer-urls",
+        "http://localhost:2380",
+        "List of this member's peer URLs to advertise to the rest of the cluster.",
+        |c, v| {
+            c.initial_advertise_peer_urls = urls(v)?;
             Ok(())
-        }),
-        flag(
-            "snapshot-count",
-            "10000",
-            "Number of committed transactions to trigger a snapshot to disk.",
-            |c, v| {
-                let count: u64 = number(v)?;
-                c.snapshot_count = if count == 0 { 10_000 } else { count };
-                Ok(())
-            },
-        ),
-        flag(
-            "quota-backend-bytes",
-            "0",
-            "Raise alarms when live data exceeds this many bytes (0: 2 GiB, negative: no quota).",
-            |c, v| {
-                let bytes: i64 = number(v)?;
-                c.quota_backend_bytes = match u64::try_from(bytes) {
-                    Ok(0) => Some(QUOTA_BYTES_DEFAULT),
-                    Ok(bytes) => Some(bytes),
-                    Err(_) => None,
-                };
-                Ok(())
-            },
-        ),
-        flag(
-            "max-request-bytes",
-            "1572864",
-            "Maximum client request size in bytes the server will accept.",
-            |c, v| {
-                c.max_request_bytes = number(v)?;
-                Ok(())
-            },
-        ),
-        flag(
-            "max-txn-ops",
-            "128",
-            "Maximum number of compares, and of operations of a branch, in a transaction.",
-            |c, v| {
-                c.max_txn_ops = number(v)?;
-                Ok(())
-            },
-        ),
-        flag(
-            "max-concurrent-streams",
-            "4294967295",
-            "Maximum concurrent streams that each client can open at a time.",
-            |c, v| {
-                c.max_concurrent_streams = number(v)?;
-                Ok(())
-            },
-        ),
-        flag(
-            "grpc-keepalive-interval",
-            "2h0m0s",
-            "Frequency of server-to-client pings to check if a connection is alive (0 to disable).",
-            |c, v| {
-                c.grpc_keepalive_interval = duration(v)?;
-                Ok(())
-            },
-        ),
-        flag(
-            "grpc-keepalive-timeout",
-            "20s",
-            "Additional duration of wait before closing a non-responsive connection (0 to disable).",
-            |c, v| {
-                c.grpc_keepalive_timeout = duration(v)?;
-                Ok(())
-            },
-        ),
-        flag(
-            "watch-progress-notify-interval",
-            "0s",
-            "Interval of periodic watch progress notifications (0: 10m, at least 100ms).",
-            |c, v| {
-                let interval = duration(v)?;
-                c.watch_progress_notify_interval = if interval.is_zero() {
-                    Duration::from_secs(600)
-                } else {
-                    interval.max(Duration::from_millis(100))
-                };
-                Ok(())
-            },
-        ),
-        flag(
-            "compaction-batch-limit",
-            "0",
-            "Maximum revisions deleted in each compaction batch (0: 1000).",
-            |c, v| {
-                let limit: usize = number(v)?;
-                c.compaction_batch_limit = if limit == 0 { 1000 } else { limit };
-                Ok(())
-            },
-        ),
-        flag(
-            "compaction-sleep-interval",
-            "0s",
-            "Sleep interval between compaction batches (0: 10ms).",
-            |c, v| {
-                let pause = duration(v)?;
-                c.compaction_sleep_interval = if pause.is_zero() { Duration::from_millis(10) } else { pause };
-                Ok(())
-            },
-        ),
-        flag(
-            "backend-cache-bytes",
-            "33554432",
-            "Memory for cached blocks of the state, in bytes (etcd-rs's own).",
-            |c, v| {
-                c.cache_bytes = number(v)?;
-                Ok(())
-            },
-        ),
-        flag("logger", "zap", "Only 'zap', etcd's name for structured lines, is known.", |_, v| {
-            if v == "zap" { Ok(()) } else { Err(format!("unknown logger option {v:?}")) }
-        }),
-        flag("log-outputs", "default", "'default', 'stderr' or 'stdout'.", |c, v| {
-            c.log_output = match v {
-                "default" | "stderr" => LogOutput::Stderr,
-                "stdout" => LogOutput::Stdout,
-                _ => return Err(format!("log output {v:?} is not supported by this version")),
+        },
+    ),
+    flag(
+        "initial-cluster",
+        "default=http://localhost:2380",
+        "Initial cluster configuration for bootstrapping: NAME=URL of each member, separated by commas.",
+        |c, v| {
+            v.clone_into(&mut c.initial_cluster);
+            Ok(())
+        },
+    ),
+    flag("initial-cluster-state", "new", "Initial cluster state ('new' or 'existing').", |c, v| {
+        c.initial_cluster_state = match v {
+            "new" => ClusterState::New,
+            "existing" => ClusterState::Existing,
+            _ => return Err("invalid value \"".to_owned() + v + "\""),
+        };
+        Ok(())
+    }),
+    flag(
+        "initial-cluster-token",
+        "etcd-cluster",
+        "Initial cluster token for the etcd cluster during bootstrap.",
+        |c, v| {
+            v.clone_into(&mut c.initial_cluster_token);
+            Ok(())
+        },
+    ),
+    flag("heartbeat-interval", "100", "Time (in milliseconds) of a heartbeat interval.", |c, v| {
+        c.heartbeat_interval = Duration::from_millis(number(v)?);
+        Ok(())
+    }),
+    flag("election-timeout", "1000", "Time (in milliseconds) for an election to timeout.", |c, v| {
+        c.election_timeout = Duration::from_millis(number(v)?);
+        Ok(())
+    }),
+    flag(
+        "snapshot-count",
+        "10000",
+        "Number of committed transactions to trigger a snapshot to disk.",
+        |c, v| {
+            let count: u64 = number(v)?;
+            c.snapshot_count = if count == 0 { 10_000 } else { count };
+            Ok(())
+        },
+    ),
+    flag(
+        "quota-backend-bytes",
+        "0",
+        "Raise alarms when live data exceeds this many bytes (0: 2 GiB, negative: no quota).",
+        |c, v| {
+            let bytes: i64 = number(v)?;
+            c.quota_backend_bytes = match u64::try_from(bytes) {
+                Ok(0) => Some(QUOTA_BYTES_DEFAULT),
+                Ok(bytes) => Some(bytes),
+                Err(_) => None,
             };
             Ok(())
-        }),
-        flag("log-level", "info", "Only supports debug, info, warn, error, panic, or fatal.", |c, v| {
-            c.log_level = match v {
-                "debug" => LevelFilter::DEBUG,
-                "info" => LevelFilter::INFO,
-                "warn" => LevelFilter::WARN,
-                "error" | "dpanic" | "panic" | "fatal" => LevelFilter::ERROR,
-                _ => return Err(format!("unrecognized level: {v:?}")),
+        },
+    ),
+    flag(
+        "max-request-bytes",
+        "1572864",
+        "Maximum client request size in bytes the server will accept.",
+        |c, v| {
+            c.max_request_bytes = number(v)?;
+            Ok(())
+        },
+    ),
+    flag(
+        "max-txn-ops",
+        "128",
+        "Maximum number of compares, and of operations of a branch, in a transaction.",
+        |c, v| {
+            c.max_txn_ops = number(v)?;
+            Ok(())
+        },
+    ),
+    flag(
+        "max-concurrent-streams",
+        "4294967295",
+        "Maximum concurrent streams that each client can open at a time.",
+        |c, v| {
+            c.max_concurrent_streams = number(v)?;
+            Ok(())
+        },
+    ),
+    flag(
+        "grpc-keepalive-interval",
+        "2h0m0s",
+        "Frequency of server-to-client pings to check if a connection is alive (0 to disable).",
+        |c, v| {
+            c.grpc_keepalive_interval = duration(v)?;
+            Ok(())
+        },
+    ),
+    flag(
+        "grpc-keepalive-timeout",
+        "20s",
+        "Additional duration of wait before closing a non-responsive connection (0 to disable).",
+        |c, v| {
+            c.grpc_keepalive_timeout = duration(v)?;
+            Ok(())
+        },
+    ),
+    flag(
+        "watch-progress-notify-interval",
+        "0s",
+        "Interval of periodic watch progress notifications (0: 10m, at least 100ms).",
+        |c, v| {
+            let interval = duration(v)?;
+            c.watch_progress_notify_interval = if interval.is_zero() {
+                Duration::from_secs(600)
+            } else {
+                interval.max(Duration::from_millis(100))
             };
             Ok(())
-        }),
-        flag("log-format", "json", "Configures log format; 'json' or 'console'.", |c, v| {
-            c.log_format = match v {
-                "json" => LogFormat::Json,
-                "console" => LogFormat::Console,
-                _ => return Err(format!("unknown log format: {v}, supported values json, console")),
-            };
+        },
+    ),
+    flag(
+        "compaction-batch-limit",
+        "0",
+        "Maximum revisions deleted in each compaction batch (0: 1000).",
+        |c, v| {
+            let limit: usize = number(v)?;
+            c.compaction_batch_limit = if limit == 0 { 1000 } else { limit };
             Ok(())
-        }),
-    ];
+        },
+    ),
+    flag(
+        "compaction-sleep-interval",
+        "0s",
+        "Sleep interval between compaction batches (0: 10ms).",
+        |c, v| {
+            let pause = duration(v)?;
+            c.compaction_sleep_interval = if pause.is_zero() { Duration::from_millis(10) } else { pause };
+            Ok(())
+        },
+    ),
+    flag(
+        "backend-cache-bytes",
+        "33554432",
+        "Memory for cached blocks of the state, in bytes (etcd-rs's own).",
+        |c, v| {
+            c.cache_bytes = number(v)?;
+            Ok(())
+        },
+    ),
+    flag("logger", "zap", "Only 'zap', etcd's name for structured lines, is known.", |_, v| {
+        if v == "zap" { Ok(()) } else { Err(format!("unknown logger option {v:?}")) }
+    }),
+    flag("log-outputs", "default", "'default', 'stderr' or 'stdout'.", |c, v| {
+        c.log_output = match v {
+            "default" | "stderr" => LogOutput::Stderr,
+            "stdout" => LogOutput::Stdout,
+            _ => return Err(format!("log output {v:?} is not supported by this version")),
+        };
+        Ok(())
+    }),
+    flag("log-level", "info", "Only supports debug, info, warn, error, panic, or fatal.", |c, v| {
+        c.log_level = match v {
+            "debug" => LevelFilter::DEBUG,
+            "info" => LevelFilter::INFO,
+            "warn" => LevelFilter::WARN,
+            "error" | "dpanic" | "panic" | "fatal" => LevelFilter::ERROR,
+            _ => return Err(format!("unrecognized level: {v:?}")),
+        };
+        Ok(())
+    }),
+    flag("log-format", "json", "Configures log format; 'json' or 'console'.", |c, v| {
+        c.log_format = match v {
+            "json" => LogFormat::Json,
+            "console" => LogFormat::Console,
+            _ => return Err(format!("unknown log format: {v}, supported values json, console")),
+        };
+        Ok(())
+    }),
+];
 
 /// Reads the arguments and environment of this process; speaks to the user where that is all there is to do.
 #[must_use]
@@ -435,11 +436,10 @@ fn derive(config: &mut Config, named: &[&str]) -> Result<(), Refusal> {
 }
 
 /// URLs separated by commas, sorted and each once.
-fn urls(value: &str) -> Vec<String> {
-    let mut urls: Vec<String> = value.split(',').map(|url| url.trim().to_owned()).collect();
-    urls.sort();
+fn urls(value: &str) -> Result<Vec<String>, String> {
+    let mut urls: Vec<String> = Url::parse_list(value.split(','))?.iter().map(Url::to_string).collect();
     urls.dedup();
-    urls
+    Ok(urls)
 }
 
 fn number<T: std::str::FromStr>(value: &str) -> Result<T, String> {

@@ -10,6 +10,7 @@ use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 
 use crate::flags::ETCD_VERSION;
+use crate::member::Shared;
 use crate::rpc::{Body, Rpc};
 
 /// Answers a request that is no gRPC call.
@@ -26,19 +27,19 @@ pub(crate) async fn serve<B>(rpc: Arc<Rpc>, request: Request<B>) -> Response<Bod
     match path {
         "/health" => health::serve(&rpc, request.uri().query().unwrap_or_default()).await,
         "/metrics" => metrics::serve(&rpc),
-        _ => version(&rpc),
+        _ => respond(StatusCode::OK, "application/json", versions(&rpc.shared)),
     }
 }
 
-fn version(rpc: &Rpc) -> Response<Body> {
-    let cluster = rpc.shared.members.version();
+/// The body of `/version`.
+pub(crate) fn versions(shared: &Shared) -> String {
+    let cluster = shared.members.version();
     // Versions need no escaping, and etcd's order of fields is kept for those who compare texts.
-    let body = format!(
+    format!(
         r#"{{"etcdserver":"{ETCD_VERSION}","etcdcluster":"{}","storage":"{}"}}"#,
         cluster.as_deref().unwrap_or("not_decided"),
         cluster.as_deref().unwrap_or("unknown"),
-    );
-    respond(StatusCode::OK, "application/json", body)
+    )
 }
 
 fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {

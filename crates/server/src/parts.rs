@@ -82,13 +82,13 @@ mod tests {
     use api::etcdserverpb::{LeaseGrantRequest, PutRequest};
     use api::internal::request::Command;
     use api::internal::{Batch, Request};
+    use api::{ClusterId, MemberId};
     use backend::MemBackend;
     use prost::Message as _;
     use raftlog::{Application as _, Entry};
 
     use super::*;
     use crate::apply::Applier;
-    use crate::bootstrap;
 
     fn parts(backend: &Arc<MemBackend>) -> Parts {
         parts_on(Arc::clone(backend) as Arc<dyn Backend>)
@@ -96,7 +96,7 @@ mod tests {
 
     fn parts_on(backend: Arc<dyn Backend>) -> Parts {
         let config = Config::default();
-        let identity = bootstrap::identity(&config).unwrap();
+        let identity = Identity { member_id: MemberId::new(1), cluster_id: ClusterId::new(2) };
         Parts::open(&config, backend, identity).unwrap()
     }
 

@@ -1,23 +1,24 @@
-//! Sockets: one port for gRPC and HTTP.
+//! Connections: how they are accepted, limited, served and ended, on the clients' port and on the peers'.
 
 use std::convert::Infallible;
-use std::io;
-use std::net::SocketAddr;
+use std::error::Error as StdError;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
+use bytes::Bytes;
+use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::{TcpListener, TcpStream};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::listener::{Accepted, Listener};
 use crate::rpc::{PollFirst, Rpc, is_grpc};
 
 /// How long open calls may go on after the member has been told to stop.
@@ -29,30 +30,32 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
 const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
 
-/// File descriptors that clients must leave to the member: its tables and its log would fail without, and the member with them.
+/// File descriptors that connections must leave to the member: its tables and its log would fail without, and the member with
+/// them.
 const OWN_FILES: u64 = 150;
-
-/// Binds an address; port 0 takes a free one.
-pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener> {
-    TcpListener::bind(address).await.map_err(|error| {
-        // As Go says it, for those who look for it.
-        let error = match error.kind() {
-            io::ErrorKind::AddrInUse => io::Error::new(error.kind(), "address already in use"),
-            _ => error,
-        };
-        Error::io(format!("listen tcp {address}: bind"))(error)
-    })
-}
+/// Most connections that other members, or whoever finds their port, may have. Members need a handful each.
+const PEERS_MAX: usize = 256;
 
 /// How many connections the process can serve.
-///
-/// # Errors
-/// The limit of file descriptors leaves nothing for clients.
-pub(crate) fn connections_max() -> Result<usize> {
-    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
-    match files.saturating_sub(OWN_FILES) {
-        0 => Err(Error::config("file descriptor limit of etcd process is too low; please set higher")),
-        connections => Ok(usize::try_from(connections).unwrap_or(usize::MAX)),
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Capacity {
+    pub(crate) clients: usize,
+    pub(crate) peers: usize,
+}
+
+impl Capacity {
+    /// # Errors
+    /// The limit of file descriptors leaves nothing for connections.
+    pub(crate) fn of_process() -> Result<Self> {
+        let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+        match files.saturating_sub(OWN_FILES) {
+            0 => Err(Error::config("file descriptor limit of etcd process is too low; please set higher")),
+            connections => {
+                let connections = usize::try_from(connections).unwrap_or(usize::MAX);
+                let peers = PEERS_MAX.min(connections / 4);
+                Ok(Self { clients: connections - peers, peers })
+            }
+        }
     }
 }
 
@@ -65,30 +68,56 @@ pub(crate) fn raise_file_limit() {
     }
 }
 
-fn builder(config: &Config) -> auto::Builder<PollFirst> {
+/// How HTTP is spoken on either port.
+pub(crate) fn builder() -> auto::Builder<PollFirst> {
     let mut builder = auto::Builder::new(PollFirst);
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-    let interval = config.grpc_keepalive_interval;
     builder
         .http2()
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_concurrent_streams(config.max_concurrent_streams)
-        .keep_alive_interval((!interval.is_zero()).then_some(interval))
-        .keep_alive_timeout(config.grpc_keepalive_timeout);
+        .initial_connection_window_size(CONNECTION_WINDOW);
     builder
 }
 
-/// Serves clients until `stopping` says so; then lets open calls end, for a moment. No connection is left after this.
+/// Serves clients until `stopping` says so.
 pub(crate) async fn clients(
-    listener: TcpListener,
+    listener: Listener,
     rpc: Arc<Rpc>,
     config: Arc<Config>,
     connections_max: usize,
-    mut stopping: watch::Receiver<bool>,
+    stopping: watch::Receiver<bool>,
 ) {
-    let builder = Arc::new(builder(&config));
+    let mut builder = builder();
+    let interval = config.grpc_keepalive_interval;
+    builder
+        .http2()
+        .max_concurrent_streams(config.max_concurrent_streams)
+        .keep_alive_interval((!interval.is_zero()).then_some(interval))
+        .keep_alive_timeout(config.grpc_keepalive_timeout);
+    let answer = move |request: Request<Incoming>| {
+        let rpc = Arc::clone(&rpc);
+        async move {
+            if is_grpc(&request) { rpc.serve(request).await } else { crate::http::serve(rpc, request).await }
+        }
+    };
+    connections(listener, builder, answer, connections_max, stopping).await;
+}
+
+/// Answers the requests of every connection until `stopping` says so; then lets open calls end, for a moment. No connection is
+/// left after this.
+pub(crate) async fn connections<A, F, B>(
+    listener: Listener,
+    builder: auto::Builder<PollFirst>,
+    answer: A,
+    connections_max: usize,
+    mut stopping: watch::Receiver<bool>,
+) where
+    A: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: http_body::Body<Data = Bytes, Error: Into<Box<dyn StdError + Send + Sync>>> + Send + 'static,
+{
+    let builder = Arc::new(builder);
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     loop {
@@ -98,11 +127,17 @@ pub(crate) async fn clients(
             Some(_) = connections.join_next() => continue,
             _ = stopping.wait_for(|stop| *stop) => break,
         };
+        let (builder, answer, watcher) = (Arc::clone(&builder), answer.clone(), graceful.watcher());
         match accepted {
-            Ok((socket, _)) => connection(socket, &builder, &rpc, &graceful, &mut connections),
+            Ok(Accepted::Tcp(socket)) => {
+                connections.spawn(connection(socket, builder, answer, watcher));
+            }
+            Ok(Accepted::Unix(socket)) => {
+                connections.spawn(connection(socket, builder, answer, watcher));
+            }
             // Out of file descriptors, or a client that left: neither is a reason to stop serving.
             Err(error) => {
-                tracing::warn!(%error, "accepting a client failed");
+                tracing::warn!(%error, "accepting a connection failed");
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         }
@@ -112,33 +147,19 @@ pub(crate) async fn clients(
     connections.shutdown().await;
 }
 
-fn connection(
-    socket: TcpStream,
-    builder: &Arc<auto::Builder<PollFirst>>,
-    rpc: &Arc<Rpc>,
-    graceful: &GracefulShutdown,
-    connections: &mut JoinSet<()>,
-) {
-    if let Err(error) = socket.set_nodelay(true) {
-        tracing::debug!(%error, "a client left at once");
-        return;
+async fn connection<I, A, F, B>(io: I, builder: Arc<auto::Builder<PollFirst>>, answer: A, watcher: Watcher)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    A: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: http_body::Body<Data = Bytes, Error: Into<Box<dyn StdError + Send + Sync>>> + Send + 'static,
+{
+    let service = service_fn(move |request| {
+        let answer = answer(request);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    let connection = builder.serve_connection(TokioIo::new(io), service).into_owned();
+    if let Err(error) = watcher.watch(connection).await {
+        tracing::debug!(%error, "a connection ended");
     }
-    let rpc = Arc::clone(rpc);
-    let service = service_fn(move |request: Request<Incoming>| {
-        let rpc = Arc::clone(&rpc);
-        async move {
-            Ok::<_, Infallible>(if is_grpc(&request) {
-                rpc.serve(request).await
-            } else {
-                crate::http::serve(rpc, request).await
-            })
-        }
-    });
-    let connection = builder.serve_connection(TokioIo::new(socket), service).into_owned();
-    let connection = graceful.watch(connection);
-    connections.spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "a connection ended");
-        }
-    });
 }

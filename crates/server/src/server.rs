@@ -14,17 +14,19 @@ use raftlog::Node;
 use tokio::sync::{mpsc, watch};
 
 use crate::apply::Applier;
-use crate::bootstrap::{self, DataDir, Identity};
+use crate::bootstrap::{self, DataDir, Origin};
 use crate::compactor::{Compactions, Worker};
-use crate::config::{Config, Url};
+use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::flags::ETCD_VERSION;
 use crate::leases;
+use crate::listener::Listener;
 use crate::member::Shared;
 use crate::parts::Parts;
+use crate::peer::{self, PeerPort};
 use crate::proposal::{Command, Proposals};
 use crate::rpc::{Limits, Rpc};
-use crate::serve;
+use crate::serve::{self, Capacity};
 use crate::watches::Watches;
 
 /// Recent entries of the log kept in memory: they are applied from there.
@@ -50,10 +52,21 @@ pub struct Server {
     calls: mpsc::Receiver<()>,
     stopping: watch::Sender<bool>,
     serving: Vec<tokio::task::JoinHandle<()>>,
+    peers: PeerPort,
     background: tokio::task::JoinSet<()>,
     threads: Threads,
     /// What stopped one of the threads, if that happens.
     failures: mpsc::UnboundedReceiver<Error>,
+}
+
+/// What a member starts with besides its parts.
+struct Start {
+    config: Arc<Config>,
+    data_dir: DataDir,
+    origin: Origin,
+    capacity: Capacity,
+    peers: PeerPort,
+    listeners: Vec<Listener>,
 }
 
 /// Threads that do nothing but their one thing.
@@ -71,18 +84,19 @@ impl Server {
     pub async fn start(config: Config) -> Result<Self> {
         config.check()?;
         let config = Arc::new(config);
-        serve::connections_max()?;
-        let listeners = bind(&config).await?;
+        let capacity = Capacity::of_process()?;
+        let peers = PeerPort::open(&config.listen_peer_urls, capacity.peers).await?;
+        let listeners = bind(&config.listen_client_urls).await?;
         let data_dir = DataDir::open(&config.data_dir)?;
-        let identity = identity(&config, &data_dir)?;
+        let (identity, origin) = bootstrap::identity(&config, &data_dir).await?;
         let options =
             backend::Options { cache_bytes: config.cache_bytes, write_buffer_bytes: WRITE_BUFFER_BYTES };
         let backend = Arc::new(DiskBackend::open(&data_dir.state, options)?);
         let parts = Parts::open(&config, backend, identity)?;
-        parts.start(config, data_dir, listeners).await
+        parts.start(Start { config, data_dir, origin, capacity, peers, listeners }).await
     }
 
-    /// Where clients are served, one address for each URL to listen on.
+    /// Where clients are served: an address for each URL to listen on that is not a Unix socket.
     #[must_use]
     pub fn client_addresses(&self) -> &[SocketAddr] {
         &self.addresses
@@ -111,6 +125,7 @@ impl Server {
         drop(tokio::time::timeout(CALLS_END, self.calls.recv()).await);
         self.background.shutdown().await;
         let stopped = self.node.shutdown().await;
+        self.peers.stop().await;
         self.threads.stopping.store(true, Ordering::Relaxed);
         self.compactions.stop();
         // The threads hold parts of the store; they must be gone before somebody else opens it.
@@ -211,40 +226,32 @@ fn notify_systemd() {
     }
 }
 
-async fn bind(config: &Config) -> Result<Vec<tokio::net::TcpListener>> {
+async fn bind(urls: &[String]) -> Result<Vec<Listener>> {
     let mut listeners = Vec::new();
-    for url in &config.listen_client_urls {
-        listeners.push(serve::bind(Url::parse(url)?.address()?).await?);
+    for url in urls {
+        listeners.push(Listener::bind(url).await?);
     }
     Ok(listeners)
 }
 
-/// The identity on disk; for a new member the one its flags give it.
-fn identity(config: &Config, data_dir: &DataDir) -> Result<Identity> {
-    if let Some(identity) = data_dir.identity()? {
-        return Ok(identity);
-    }
-    let identity = bootstrap::identity(config)?;
-    data_dir.remember(identity)?;
-    Ok(identity)
-}
-
 impl Parts {
-    async fn start(
-        self,
-        config: Arc<Config>,
-        data_dir: DataDir,
-        listeners: Vec<tokio::net::TcpListener>,
-    ) -> Result<Server> {
+    async fn start(self, start: Start) -> Result<Server> {
+        let Start { config, data_dir, origin, capacity, mut peers, listeners } = start;
         let Self { store, meta, shared, compactor } = self;
-        let connections_max = serve::connections_max()? / listeners.len().max(1);
+        let connections_max = capacity.clients / listeners.len().max(1);
         announce(&config, &data_dir, &shared);
         let (failed, failures) = mpsc::unbounded_channel();
         // The hub stands where the store stands now; whatever the log replays is published to it.
         let hub = hub(&config, &shared);
         let applier = Applier::new(store, meta, Arc::clone(&shared));
-        let node = Node::open(log_config(&config, &data_dir, &shared), applier).await?;
+        let node = Node::open(log_config(&config, &data_dir, &origin, &shared), applier).await?;
         shared.proposals.connect(node.clone());
+        peers.serve(peer::Source {
+            shared: Arc::clone(&shared),
+            node: node.clone(),
+            initial: origin.members,
+            request_timeout: config.request_timeout(),
+        });
         let threads = threads(&config, &shared, hub, compactor, &failed)?;
         let (stopping, stop) = watch::channel(false);
         let (alive, calls) = mpsc::channel(1);
@@ -257,6 +264,7 @@ impl Parts {
             calls,
             stopping,
             serving: Vec::new(),
+            peers,
             background: tokio::task::JoinSet::new(),
             threads,
             failures,
@@ -274,13 +282,12 @@ impl Parts {
         tracing::info!("ready to serve client requests");
         let rpc = Arc::new(Rpc { shared, node, limits: limits(&config), stopping: stop.clone(), alive });
         for listener in listeners {
-            let address = listener.local_addr().map_err(Error::io("read the address of a listener"))?;
             tracing::info!(
                 traffic = "grpc+http",
-                address = address.to_string(),
+                address = listener.to_string(),
                 "serving client traffic insecurely; this is strongly discouraged!"
             );
-            server.addresses.push(address);
+            server.addresses.extend(listener.address()?);
             let serving = serve::clients(
                 listener,
                 Arc::clone(&rpc),
@@ -310,10 +317,9 @@ fn announce(config: &Config, data_dir: &DataDir, shared: &Shared) {
     }
 }
 
-fn log_config(config: &Config, data_dir: &DataDir, shared: &Shared) -> raftlog::Config {
+fn log_config(config: &Config, data_dir: &DataDir, origin: &Origin, shared: &Shared) -> raftlog::Config {
     let mut log = raftlog::Config::new(shared.member_id.get(), shared.cluster_id.get(), &data_dir.member);
-    let member = raftlog::Member { peer_urls: config.initial_advertise_peer_urls.clone() };
-    log.bootstrap = [(shared.member_id.get(), member)].into();
+    log.bootstrap = origin.founders();
     log.heartbeat = config.heartbeat_interval;
     log.election_timeout = config.election_timeout;
     log.snapshot_entries = config.snapshot_count;

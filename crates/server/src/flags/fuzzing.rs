@@ -1,7 +1,7 @@
 //! The fuzzers' door to the command line.
 
 use super::{Parsed, duration, parse};
-use crate::config::Url;
+use crate::url::Url;
 
 /// Words of a command line, one a line; those of the form `ETCD_X=Y` are the environment. Each word is also read as a
 /// duration and as a URL.

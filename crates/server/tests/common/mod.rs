@@ -17,6 +17,7 @@ pub fn config(dir: &Path) -> Config {
     Config {
         data_dir: dir.join("data"),
         listen_client_urls: vec!["http://127.0.0.1:0".to_owned()],
+        listen_peer_urls: vec!["http://127.0.0.1:0".to_owned()],
         ..Config::default()
     }
 }

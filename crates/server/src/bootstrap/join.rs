@@ -1,0 +1,206 @@
+//! Joining a cluster that runs: its members and ids are asked for, and must be those that the flags name.
+
+use std::time::Duration;
+
+use api::MemberId;
+
+use super::initial_cluster::RESOLVE_TIMEOUT;
+use super::remote::{self, Cluster};
+use super::{Identity, InitialCluster, MemberRecord, Origin, resolve};
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::flags::ETCD_VERSION;
+use crate::url::Url;
+
+/// How long a member of the running cluster has to answer.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// The oldest cluster that etcd's rules let this version join.
+const VERSION_MIN: (u64, u64, u64) = (3, 0, 0);
+
+/// Who this member is in a running cluster.
+pub(super) async fn join(config: &Config, cluster: InitialCluster) -> Result<(Identity, Origin)> {
+    cluster.check_duplicates()?;
+    let running = remote::cluster(&cluster.others(&config.name), TIMEOUT)
+        .await
+        .map_err(|why| Error::config(format!("cannot fetch cluster info from peer urls: {why}")))?;
+    let members = assigned(&cluster, &running, RESOLVE_TIMEOUT)
+        .await
+        .map_err(|why| Error::config(format!("error validating peerURLs {}: {why}", printed(&running))))?;
+    let own = members.iter().find(|member| member.name == config.name);
+    let own = MemberId::new(own.map(|member| member.id).unwrap_or_default());
+    let others: Vec<MemberRecord> = members.iter().filter(|other| other.id != own.get()).cloned().collect();
+    if !compatible(&others, config.request_timeout()).await {
+        return Err(Error::config("incompatible with current running cluster"));
+    }
+    Ok((Identity { member_id: own, cluster_id: running.id }, Origin { joined: true, members }))
+}
+
+/// The initial cluster with the ids of the running one; members are matched by their URLs.
+async fn assigned(
+    cluster: &InitialCluster,
+    running: &Cluster,
+    patience: Duration,
+) -> std::result::Result<Vec<MemberRecord>, String> {
+    if cluster.by_name().count() != running.members.len() {
+        return Err("member count is unequal".to_owned());
+    }
+    let mut assigned = Vec::new();
+    for member in &running.members {
+        let urls = Url::parse_list(member.peer_urls.iter().map(String::as_str))?;
+        let mut why = String::new();
+        let mut found = None;
+        for (name, named) in cluster.by_name() {
+            match resolve::same(&urls, named, patience).await {
+                Ok(()) => {
+                    found = Some(name);
+                    break;
+                }
+                Err(unlike) => why = unlike,
+            }
+        }
+        let Some(name) = found else {
+            return Err(format!(
+                "PeerURLs: no match found for existing member ({}, [{}]), last resolver error ({why})",
+                MemberId::new(member.id),
+                member.peer_urls.join(" ")
+            ));
+        };
+        assigned.push(MemberRecord { name: name.to_owned(), client_urls: Vec::new(), ..member.clone() });
+    }
+    Ok(assigned)
+}
+
+/// A cluster as etcd prints it.
+fn printed(cluster: &Cluster) -> String {
+    let member = |member: &MemberRecord| {
+        format!(
+            "&{{ID:{} RaftAttributes:{{PeerURLs:[{}] IsLearner:{}}} Attributes:{{Name:{} ClientURLs:[{}]}}}}",
+            MemberId::new(member.id),
+            member.peer_urls.join(" "),
+            member.is_learner,
+            member.name,
+            member.client_urls.join(" ")
+        )
+    };
+    let members: Vec<String> = cluster.members.iter().map(member).collect();
+    format!("{{ClusterID:{} Members:[{}] RemovedMemberIDs:[]}}", cluster.id, members.join(" "))
+}
+
+/// Whether a member of the cluster speaks of a version this one can work with, and none of another.
+async fn compatible(others: &[MemberRecord], timeout: Duration) -> bool {
+    let mut versions = Vec::new();
+    for member in others {
+        if let Some(version) = remote::cluster_version(member, timeout).await {
+            versions.push(version);
+        }
+    }
+    compatible_versions(&versions, false)
+        || (compatible_versions(&versions, true) && remote::downgrading(others, timeout).await)
+}
+
+fn compatible_versions(versions: &[String], downgrading: bool) -> bool {
+    let (major, minor, _) = parse_version(ETCD_VERSION).unwrap_or_default();
+    let newest = (major, if downgrading { minor + 1 } else { minor }, 0);
+    let mut agreed = false;
+    for version in versions {
+        let Some(parsed) = parse_version(version) else {
+            tracing::warn!(remote_member_cluster_version = version, "failed to parse cluster version");
+            continue;
+        };
+        if parsed < VERSION_MIN || parsed > newest {
+            tracing::warn!(
+                remote_member_cluster_version = version,
+                "cluster version of remote member is not compatible"
+            );
+            return false;
+        }
+        agreed = true;
+    }
+    agreed
+}
+
+fn parse_version(text: &str) -> Option<(u64, u64, u64)> {
+    let mut parts = text.splitn(3, '.').map(|part| part.parse().ok());
+    Some((parts.next()??, parts.next()??, parts.next()??))
+}
+
+#[cfg(test)]
+mod tests {
+    use api::ClusterId;
+
+    use super::*;
+
+    fn running(members: &[(u64, &str)]) -> Cluster {
+        let record = |(id, url): &(u64, &str)| MemberRecord {
+            id: *id,
+            peer_urls: vec![(*url).to_owned()],
+            client_urls: vec!["http://c:1".to_owned()],
+            name: "x".to_owned(),
+            ..MemberRecord::default()
+        };
+        Cluster { id: ClusterId::new(0xc1), members: members.iter().map(record).collect() }
+    }
+
+    async fn assign(
+        initial: &str,
+        members: &[(u64, &str)],
+    ) -> std::result::Result<Vec<(u64, String)>, String> {
+        let cluster = InitialCluster::parse(initial).unwrap();
+        let assigned = assigned(&cluster, &running(members), Duration::ZERO).await?;
+        Ok(assigned.into_iter().map(|member| (member.id, member.name)).collect())
+    }
+
+    #[tokio::test]
+    async fn members_are_matched_by_their_urls() {
+        let assigned = assign(
+            "a=http://127.0.0.1:1,b=http://127.0.0.1:2",
+            &[(7, "http://127.0.0.1:2"), (9, "http://127.0.0.1:1")],
+        );
+        assert_eq!(assigned.await, Ok(vec![(7, "b".to_owned()), (9, "a".to_owned())]));
+    }
+
+    #[tokio::test]
+    async fn another_number_of_members_or_other_urls_are_refused() {
+        assert_eq!(
+            assign("a=http://127.0.0.1:1", &[(1, "http://127.0.0.1:1"), (2, "http://127.0.0.1:2")]).await,
+            Err("member count is unequal".to_owned())
+        );
+        assert_eq!(
+            assign("a=http://127.0.0.1:1", &[(0xab, "http://127.0.0.1:2")]).await,
+            Err("PeerURLs: no match found for existing member (ab, [http://127.0.0.1:2]), last resolver error \
+                 (resolved urls: \"http://127.0.0.1:2\" != \"http://127.0.0.1:1\")"
+                .to_owned())
+        );
+        assert_eq!(
+            printed(&running(&[(0xab, "http://p:1")])),
+            "{ClusterID:c1 Members:[&{ID:ab RaftAttributes:{PeerURLs:[http://p:1] IsLearner:false} \
+             Attributes:{Name:x ClientURLs:[http://c:1]}}] RemovedMemberIDs:[]}"
+        );
+    }
+
+    #[test]
+    fn clusters_from_three_to_this_minor_can_be_joined() {
+        let joined = |versions: &[&str], downgrading| {
+            compatible_versions(&versions.iter().map(|v| (*v).to_owned()).collect::<Vec<_>>(), downgrading)
+        };
+        assert!(joined(&["3.7.0"], false) && joined(&["3.4.0", "not_decided"], false));
+        assert!(!joined(&["2.3.0"], false) && !joined(&["3.8.0"], false) && !joined(&["3.9.0"], true));
+        assert!(joined(&["3.8.0"], true));
+        assert!(!joined(&[], false) && !joined(&["not_decided"], false));
+    }
+
+    #[tokio::test]
+    async fn a_cluster_that_nobody_answers_for_cannot_be_joined() {
+        let config = Config {
+            name: "a".to_owned(),
+            initial_cluster: "a=http://127.0.0.1:1,b=http://127.0.0.1:2".to_owned(),
+            ..Config::default()
+        };
+        let cluster = InitialCluster::of(&config).unwrap();
+        assert_eq!(
+            join(&config, cluster).await.unwrap_err().to_string(),
+            "cannot fetch cluster info from peer urls: \
+             could not retrieve cluster information from the given URLs"
+        );
+    }
+}

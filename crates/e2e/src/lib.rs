@@ -20,7 +20,11 @@
 //! ```
 
 mod calls;
+mod cluster;
+pub mod linear;
+pub mod load;
 mod member;
+pub mod network;
 mod ports;
 mod programs;
 pub mod random;
@@ -30,6 +34,7 @@ mod watcher;
 pub use calls::{
     IntoOp, Sorted, call_raw, compare, delete, get, keys, pairs, prefix_end, put, range, refused, revision,
 };
+pub use cluster::{Cluster, Shape};
 pub use member::{Member, Settings};
 pub use programs::{Programs, programs, real_etcd};
 pub use target::{Target, run, run_alone};

@@ -1,5 +1,6 @@
 //! A member under test, of any kind, and the clients that speak to it.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -18,6 +19,9 @@ use crate::{Target, eventually, ports, programs, real_etcd};
 
 const DEFAULT_PEER_URL: &str = "http://localhost:2380";
 
+/// One question whether a member serves takes no longer; without a leader it would wait for one.
+const PROBE_LIMIT: Duration = Duration::from_secs(1);
+
 /// What a member is started with beyond its addresses and its data.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
@@ -27,6 +31,45 @@ pub struct Settings {
     pub progress_interval: Option<Duration>,
     /// Whether other members are told etcd's default peer URL, from which the well-known ids follow.
     pub default_peer_url: bool,
+}
+
+/// What sets a member apart from the others of its cluster.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    pub(crate) name: String,
+    pub(crate) client_url: String,
+    pub(crate) listen_peer_url: String,
+    /// What the other members are told, which need not be where it listens.
+    pub(crate) peer_url: String,
+    /// Every member, as `--initial-cluster` has them.
+    pub(crate) initial_cluster: String,
+    /// Whether the cluster is there already, and this member joins it.
+    pub(crate) joins: bool,
+    /// More flags for the program.
+    pub(crate) flags: Vec<String>,
+    /// A program with arguments that runs the member's own, if it needs surroundings of its own.
+    pub(crate) inside: Vec<String>,
+    /// Where its data goes, if not beside its log.
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+impl Place {
+    /// The one member of its cluster.
+    fn alone(default_peer_url: bool) -> Self {
+        let listen_peer_url = format!("http://127.0.0.1:{}", ports::free());
+        let peer_url = if default_peer_url { DEFAULT_PEER_URL.to_owned() } else { listen_peer_url.clone() };
+        Self {
+            name: "default".to_owned(),
+            client_url: format!("http://127.0.0.1:{}", ports::free()),
+            listen_peer_url,
+            initial_cluster: format!("default={peer_url}"),
+            peer_url,
+            joins: false,
+            flags: Vec::new(),
+            inside: Vec::new(),
+            data_dir: None,
+        }
+    }
 }
 
 /// Where a member runs.
@@ -43,9 +86,7 @@ pub struct Member {
     target: Target,
     settings: Settings,
     directory: TempDir,
-    client_url: String,
-    listen_peer_url: String,
-    peer_url: String,
+    place: Place,
     running: Running,
     channel: Channel,
 }
@@ -61,24 +102,22 @@ impl Member {
     /// # Panics
     /// When it does not come to serve.
     pub async fn start_with(target: Target, settings: Settings) -> Self {
-        let client_url = format!("http://127.0.0.1:{}", ports::free());
-        let listen_peer_url = format!("http://127.0.0.1:{}", ports::free());
-        let peer_url =
-            if settings.default_peer_url { DEFAULT_PEER_URL.to_owned() } else { listen_peer_url.clone() };
-        let channel = Endpoint::from_shared(client_url.clone()).expect("a well-formed URL").connect_lazy();
-        let directory = TempDir::with_prefix("etcd-e2e-").expect("a temporary directory can be made");
-        let mut member = Self {
-            target,
-            settings,
-            directory,
-            client_url,
-            listen_peer_url,
-            peer_url,
-            running: Running::Nowhere,
-            channel,
-        };
+        let place = Place::alone(settings.default_peer_url);
+        let mut member = Self::placed(target, settings, place);
         member.launch().await;
         member
+    }
+
+    /// A member that is yet to be started.
+    pub(crate) fn placed(target: Target, settings: Settings, place: Place) -> Self {
+        Self {
+            target,
+            settings,
+            directory: TempDir::with_prefix("etcd-e2e-").expect("a temporary directory can be made"),
+            channel: connection(&place.client_url),
+            place,
+            running: Running::Nowhere,
+        }
     }
 
     /// Starts on whatever data is there and waits until it serves.
@@ -86,54 +125,76 @@ impl Member {
     /// # Panics
     /// When it ends instead.
     pub async fn launch(&mut self) {
+        self.begin().await;
+        self.serves().await;
+    }
+
+    /// Starts on whatever data is there, and does not wait.
+    pub(crate) async fn begin(&mut self) {
         self.running = match self.target {
-            Target::InProcess => Running::Here(self.start_here().await),
+            Target::InProcess => Running::Here(Box::pin(self.start_here()).await),
             Target::Binary => Running::Process(self.spawn(&programs().server)),
             Target::Real => Running::Process(self.spawn(&real_etcd().join("etcd"))),
         };
         // The old connection may have been to the process before.
-        self.channel =
-            Endpoint::from_shared(self.client_url.clone()).expect("a well-formed URL").connect_lazy();
+        self.channel = connection(&self.place.client_url);
+    }
+
+    /// Waits until it serves.
+    ///
+    /// # Panics
+    /// When it ends instead.
+    pub async fn serves(&mut self) {
         eventually("a member that serves", async || {
-            if let Running::Process(process) = &mut self.running
-                && let Some(status) = process.try_wait().expect("it is our child")
-            {
+            if let Some(status) = self.ended() {
                 let log = fs::read_to_string(self.log()).unwrap_or_default();
                 panic!("the member ended with {status}:\n{log}");
             }
             let probe = api::etcdserverpb::RangeRequest { key: "probe".into(), ..Default::default() };
-            self.kv().range(probe).await.ok()
+            let answer = tokio::time::timeout(PROBE_LIMIT, self.kv().range(probe)).await;
+            answer.ok()?.ok()
         })
         .await;
     }
 
+    /// How its process ended, if it has.
+    ///
+    /// # Panics
+    /// When the kernel does not know it.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        let Running::Process(process) = &mut self.running else { return None };
+        process.try_wait().expect("it is our child")
+    }
+
     fn flags(&self) -> Vec<String> {
         let mut flags: Vec<String> = [
-            ("--name", "default"),
-            ("--data-dir", &*self.data_dir().to_string_lossy()),
-            ("--listen-client-urls", &self.client_url),
-            ("--advertise-client-urls", &self.client_url),
-            ("--listen-peer-urls", &self.listen_peer_url),
-            ("--initial-advertise-peer-urls", &self.peer_url),
-            ("--initial-cluster", &format!("default={}", self.peer_url)),
+            ("--name", &*self.place.name),
+            ("--data-dir", &self.data_dir().to_string_lossy()),
+            ("--listen-client-urls", &self.place.client_url),
+            ("--advertise-client-urls", &self.place.client_url),
+            ("--listen-peer-urls", &self.place.listen_peer_url),
+            ("--initial-advertise-peer-urls", &self.place.peer_url),
+            ("--initial-cluster", &self.place.initial_cluster),
+            ("--initial-cluster-state", if self.place.joins { "existing" } else { "new" }),
         ]
         .iter()
         .map(|(flag, value)| format!("{flag}={value}"))
         .collect();
         flags.extend(self.settings.progress_interval.map(progress_flag));
         flags.extend(self.settings.quota_backend_bytes.map(|bytes| format!("--quota-backend-bytes={bytes}")));
+        flags.extend_from_slice(&self.place.flags);
         flags
     }
 
     async fn start_here(&self) -> Server {
         let mut config = server::Config {
-            name: "default".to_owned(),
+            name: self.place.name.clone(),
             data_dir: self.data_dir(),
-            listen_client_urls: vec![self.client_url.clone()],
-            advertise_client_urls: vec![self.client_url.clone()],
-            listen_peer_urls: vec![self.listen_peer_url.clone()],
-            initial_advertise_peer_urls: vec![self.peer_url.clone()],
-            initial_cluster: format!("default={}", self.peer_url),
+            listen_client_urls: vec![self.place.client_url.clone()],
+            advertise_client_urls: vec![self.place.client_url.clone()],
+            listen_peer_urls: vec![self.place.listen_peer_url.clone()],
+            initial_advertise_peer_urls: vec![self.place.peer_url.clone()],
+            initial_cluster: self.place.initial_cluster.clone(),
             ..server::Config::default()
         };
         if let Some(bytes) = self.settings.quota_backend_bytes {
@@ -147,7 +208,9 @@ impl Member {
 
     fn spawn(&self, program: &Path) -> Child {
         let log = File::options().create(true).append(true).open(self.log()).expect("the log can be opened");
-        Command::new(program)
+        let mut words = self.place.inside.iter().map(OsStr::new).chain([program.as_os_str()]);
+        Command::new(words.next().expect("the program at least"))
+            .args(words)
             .args(self.flags())
             // What concerns the tests does not concern the server.
             .env_remove("ETCD_REAL")
@@ -183,9 +246,7 @@ impl Member {
     pub async fn stop(&mut self, signal: &str) -> Option<ExitStatus> {
         match std::mem::replace(&mut self.running, Running::Nowhere) {
             Running::Process(mut process) => {
-                let pid = process.id().to_string();
-                let sent = Command::new("kill").args(["-s", signal, &pid]).status().expect("kill can be run");
-                assert!(sent.success(), "kill -s {signal} {pid} failed");
+                send_signal(process.id(), signal);
                 let ended = async || process.try_wait().expect("it is our child");
                 Some(eventually("a stopped member", ended).await)
             }
@@ -197,6 +258,22 @@ impl Member {
         }
     }
 
+    /// Sends its process a signal, as `STOP` or `CONT`.
+    ///
+    /// # Panics
+    /// When it has no process of its own, or the process is gone.
+    pub fn signal(&self, signal: &str) {
+        send_signal(self.process().expect("a process of its own"), signal);
+    }
+
+    /// The number of its process, if it has one of its own.
+    pub fn process(&self) -> Option<u32> {
+        match &self.running {
+            Running::Process(process) => Some(process.id()),
+            Running::Here(_) | Running::Nowhere => None,
+        }
+    }
+
     /// What kind it is.
     pub fn target(&self) -> Target {
         self.target
@@ -204,12 +281,26 @@ impl Member {
 
     /// Where its clients connect, as `http://HOST:PORT`.
     pub fn client_url(&self) -> &str {
-        &self.client_url
+        &self.place.client_url
+    }
+
+    /// What its cluster calls it.
+    pub fn name(&self) -> &str {
+        &self.place.name
+    }
+
+    /// Where the other members reach it.
+    pub fn peer_url(&self) -> &str {
+        &self.place.peer_url
+    }
+
+    pub(crate) fn place_mut(&mut self) -> &mut Place {
+        &mut self.place
     }
 
     /// The directory its data is in.
     pub fn data_dir(&self) -> PathBuf {
-        self.directory.path().join("data")
+        self.place.data_dir.clone().unwrap_or_else(|| self.directory.path().join("data"))
     }
 
     /// A directory that lives as long as the member, for whatever a test needs.
@@ -227,8 +318,7 @@ impl Member {
     /// # Panics
     /// When the process is gone.
     pub fn resident_bytes(&self) -> Option<u64> {
-        let Running::Process(process) = &self.running else { return None };
-        let pid = process.id();
+        let pid = self.process()?;
         let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
         let kibibytes: u64 = line.split_whitespace().next()?.parse().ok()?;
@@ -293,10 +383,20 @@ impl Drop for Member {
             // The test has failed; what the member said last is the first thing one wants to see.
             #[expect(clippy::print_stderr, reason = "shown only with a failed test")]
             {
-                eprintln!("--- the end of the {:?} member's log\n{tail}", self.target);
+                eprintln!("--- the end of the log of {}, {:?}\n{tail}", self.place.name, self.target);
             }
         }
     }
+}
+
+fn connection(url: &str) -> Channel {
+    Endpoint::from_shared(url.to_owned()).expect("a well-formed URL").connect_lazy()
+}
+
+fn send_signal(pid: u32, signal: &str) {
+    let pid = pid.to_string();
+    let sent = Command::new("kill").args(["-s", signal, &pid]).status().expect("kill can be run");
+    assert!(sent.success(), "kill -s {signal} {pid} failed");
 }
 
 fn progress_flag(interval: Duration) -> String {

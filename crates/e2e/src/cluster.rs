@@ -1,0 +1,227 @@
+//! Several members as one cluster, each a process of its own, on a network that can be made bad.
+
+use std::ops::{Index, IndexMut};
+use std::time::Duration;
+
+use api::etcdserverpb as pb;
+
+use crate::member::Place;
+use crate::network::Network;
+use crate::{Member, Settings, Target, eventually, ports};
+
+/// How a cluster is started.
+#[derive(Debug, Clone)]
+pub struct Shape {
+    /// How many members.
+    pub members: usize,
+    /// `--heartbeat-interval`.
+    pub heartbeat: Duration,
+    /// `--election-timeout`.
+    pub election: Duration,
+    /// `--snapshot-count`, if it is to be set: after so many entries the log is cut off, and whoever needs more of it
+    /// gets a snapshot.
+    pub snapshot_count: Option<u64>,
+    /// What the network's luck follows from.
+    pub seed: u64,
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        Self {
+            members: 3,
+            heartbeat: Duration::from_millis(50),
+            election: Duration::from_millis(500),
+            snapshot_count: None,
+            seed: 1,
+        }
+    }
+}
+
+/// What a member says of the cluster.
+#[derive(Debug, Clone, Copy)]
+struct View {
+    member: usize,
+    id: u64,
+    leader: u64,
+    term: u64,
+}
+
+/// A running cluster. Its members are killed, and their data removed, when this goes out of scope.
+#[derive(Debug)]
+pub struct Cluster {
+    target: Target,
+    shape: Shape,
+    members: Vec<Member>,
+    network: Network,
+}
+
+impl Cluster {
+    /// Starts a cluster of three and waits until each of them serves.
+    pub async fn start(target: Target) -> Self {
+        Self::start_with(target, Shape::default()).await
+    }
+
+    /// The same, with a shape.
+    ///
+    /// # Panics
+    /// When it does not come to serve.
+    pub async fn start_with(target: Target, shape: Shape) -> Self {
+        let mut network = Network::new(shape.seed);
+        let mut places = Vec::new();
+        for number in 0..shape.members {
+            places.push(place(&mut network, &shape, number).await);
+        }
+        let all = initial_cluster(places.iter());
+        let mut cluster = Self { target, shape, members: Vec::new(), network };
+        for place in &mut places {
+            place.initial_cluster.clone_from(&all);
+        }
+        cluster.members =
+            places.into_iter().map(|place| Member::placed(target, Settings::default(), place)).collect();
+        for number in 0..cluster.members.len() {
+            cluster.begin(number).await;
+        }
+        for member in &mut cluster.members {
+            member.serves().await;
+        }
+        cluster
+    }
+
+    /// Starts a stopped member on whatever data it has, and does not wait.
+    pub async fn begin(&mut self, number: usize) {
+        self.members[number].begin().await;
+        let process = self.members[number].process().expect("members of a cluster are processes");
+        self.network.runs_as(number, process);
+    }
+
+    /// Starts a stopped member on whatever data it has and waits until it serves.
+    pub async fn launch(&mut self, number: usize) {
+        self.begin(number).await;
+        self.members[number].serves().await;
+    }
+
+    /// A member more, with what the others are to know of it; it has yet to be added and started.
+    pub async fn prepare(&mut self) -> usize {
+        let number = self.members.len();
+        let mut place = place(&mut self.network, &self.shape, number).await;
+        place.joins = true;
+        self.members.push(Member::placed(self.target, Settings::default(), place));
+        number
+    }
+
+    /// Says which members the one that joins finds, itself among them.
+    pub fn finds(&mut self, number: usize, members: &[usize]) {
+        let named =
+            |number: &usize| format!("{}={}", self.members[*number].name(), self.members[*number].peer_url());
+        let all = members.iter().map(named).collect::<Vec<_>>().join(",");
+        self.members[number].place_mut().initial_cluster = all;
+    }
+
+    /// The network between the members.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// The members' numbers.
+    pub fn numbers(&self) -> std::ops::Range<usize> {
+        0..self.members.len()
+    }
+
+    /// Where clients reach the members, in the order of their numbers.
+    pub fn client_urls(&self) -> Vec<String> {
+        self.members.iter().map(|member| member.client_url().to_owned()).collect()
+    }
+
+    /// How it was started.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// Waits until more than half of the voters follow one that calls itself leader, and returns its number.
+    ///
+    /// # Panics
+    /// When there is none for too long.
+    pub async fn leader(&self) -> usize {
+        eventually("a leader", async || self.leader_now().await).await
+    }
+
+    /// Waits for a leader other than `old`.
+    ///
+    /// # Panics
+    /// When there is none for too long.
+    pub async fn leader_other_than(&self, old: usize) -> usize {
+        eventually("another leader", async || self.leader_now().await.filter(|leader| *leader != old)).await
+    }
+
+    /// Any member that runs and does not lead.
+    ///
+    /// # Panics
+    /// When there is no leader for too long, or no other member.
+    pub async fn follower(&self) -> usize {
+        let leader = self.leader().await;
+        self.numbers()
+            .find(|number| *number != leader && self.members[*number].process().is_some())
+            .expect("another member that runs")
+    }
+
+    async fn leader_now(&self) -> Option<usize> {
+        let views: Vec<View> = futures_util::future::join_all(self.numbers().map(|number| self.view(number)))
+            .await
+            .into_iter()
+            .flatten()
+            .collect();
+        let newest = views.iter().map(|view| view.term).max()?;
+        let current = || views.iter().filter(|view| view.term == newest);
+        let leader = current().find(|view| view.leader == view.id)?;
+        let followers = current().filter(|view| view.leader == leader.id).count();
+        (followers * 2 > self.shape.members).then_some(leader.member)
+    }
+
+    async fn view(&self, member: usize) -> Option<View> {
+        self.members[member].process()?;
+        let mut maintenance = self.members[member].maintenance();
+        let asked = maintenance.status(pb::StatusRequest {});
+        let status = tokio::time::timeout(Duration::from_millis(500), asked).await.ok()?.ok()?.into_inner();
+        let id = status.header?.member_id;
+        Some(View { member, id, leader: status.leader, term: status.raft_term })
+    }
+}
+
+impl Index<usize> for Cluster {
+    type Output = Member;
+
+    fn index(&self, number: usize) -> &Member {
+        &self.members[number]
+    }
+}
+
+impl IndexMut<usize> for Cluster {
+    fn index_mut(&mut self, number: usize) -> &mut Member {
+        &mut self.members[number]
+    }
+}
+
+async fn place(network: &mut Network, shape: &Shape, number: usize) -> Place {
+    let peer_port = ports::free();
+    let proxy_port = network.front(number, peer_port).await;
+    let mut flags = vec![
+        format!("--heartbeat-interval={}", shape.heartbeat.as_millis()),
+        format!("--election-timeout={}", shape.election.as_millis()),
+    ];
+    flags.extend(shape.snapshot_count.map(|count| format!("--snapshot-count={count}")));
+    Place {
+        name: format!("m{number}"),
+        client_url: format!("http://127.0.0.1:{}", ports::free()),
+        listen_peer_url: format!("http://127.0.0.1:{peer_port}"),
+        peer_url: format!("http://127.0.0.1:{proxy_port}"),
+        initial_cluster: String::new(),
+        joins: false,
+        flags,
+        inside: Vec::new(),
+        data_dir: None,
+    }
+}
+
+fn initial_cluster<'a>(places: impl Iterator<Item = &'a Place>) -> String {
+    places.map(|place| format!("{}={}", place.name, place.peer_url)).collect::<Vec<_>>().join(",")
+}

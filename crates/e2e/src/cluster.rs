@@ -153,6 +153,11 @@ impl Cluster {
         eventually("another leader", async || self.leader_now().await.filter(|leader| *leader != old)).await
     }
 
+    /// Whether each member that runs says that it knows of no leader.
+    pub async fn no_leader(&self) -> bool {
+        self.views().await.iter().all(|view| view.leader == 0)
+    }
+
     /// Any member that runs and does not lead.
     ///
     /// # Panics
@@ -165,16 +170,17 @@ impl Cluster {
     }
 
     async fn leader_now(&self) -> Option<usize> {
-        let views: Vec<View> = futures_util::future::join_all(self.numbers().map(|number| self.view(number)))
-            .await
-            .into_iter()
-            .flatten()
-            .collect();
+        let views = self.views().await;
         let newest = views.iter().map(|view| view.term).max()?;
         let current = || views.iter().filter(|view| view.term == newest);
         let leader = current().find(|view| view.leader == view.id)?;
         let followers = current().filter(|view| view.leader == leader.id).count();
         (followers * 2 > self.shape.members).then_some(leader.member)
+    }
+
+    async fn views(&self) -> Vec<View> {
+        let views = futures_util::future::join_all(self.numbers().map(|number| self.view(number)));
+        views.await.into_iter().flatten().collect()
     }
 
     async fn view(&self, member: usize) -> Option<View> {

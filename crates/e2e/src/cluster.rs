@@ -103,18 +103,19 @@ impl Cluster {
     /// A member more, with what the others are to know of it; it has yet to be added and started.
     pub async fn prepare(&mut self) -> usize {
         let number = self.members.len();
-        let mut place = place(&mut self.network, &self.shape, number).await;
-        place.joins = true;
+        let place = place(&mut self.network, &self.shape, number).await;
         self.members.push(Member::placed(self.target, Settings::default(), place));
         number
     }
 
-    /// Says which members the one that joins finds, itself among them.
+    /// Says which members the one that joins a running cluster finds there, itself among them.
     pub fn finds(&mut self, number: usize, members: &[usize]) {
         let named =
             |number: &usize| format!("{}={}", self.members[*number].name(), self.members[*number].peer_url());
         let all = members.iter().map(named).collect::<Vec<_>>().join(",");
-        self.members[number].place_mut().initial_cluster = all;
+        let place = self.members[number].place_mut();
+        place.initial_cluster = all;
+        place.joins = true;
     }
 
     /// The network between the members.
@@ -151,6 +152,14 @@ impl Cluster {
     /// When there is none for too long.
     pub async fn leader_other_than(&self, old: usize) -> usize {
         eventually("another leader", async || self.leader_now().await.filter(|leader| *leader != old)).await
+    }
+
+    /// The id of a member that runs.
+    ///
+    /// # Panics
+    /// When it does not answer for too long.
+    pub async fn id(&self, number: usize) -> u64 {
+        eventually("the id of a member", async || self.view(number).await).await.id
     }
 
     /// Whether each member that runs says that it knows of no leader.

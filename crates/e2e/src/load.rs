@@ -11,8 +11,8 @@ mod messages;
 mod record;
 mod watching;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
@@ -60,8 +60,8 @@ impl Default for Plan {
 #[derive(Debug)]
 struct Shared {
     begun: Instant,
-    /// Where clients reach the members.
-    urls: Vec<String>,
+    /// Where clients reach the members. It only grows: they find out by themselves who is gone.
+    urls: Mutex<Vec<String>>,
     /// Set when the clients and keepers are to end.
     over: AtomicBool,
     /// When this revision has been seen, the watchers are to end.
@@ -97,7 +97,7 @@ impl Load {
     pub fn start(cluster: &Cluster, plan: &Plan) -> Self {
         let shared = Arc::new(Shared {
             begun: Instant::now(),
-            urls: cluster.client_urls(),
+            urls: Mutex::new(cluster.client_urls()),
             over: AtomicBool::new(false),
             last: AtomicU64::new(i64::MAX.unsigned_abs()),
             acknowledged_writes: AtomicU64::new(0),
@@ -117,6 +117,14 @@ impl Load {
             load.keepers.spawn(keeper::run(load.shared.clone(), number));
         }
         load
+    }
+
+    /// Lets clients, watchers and keepers find a member that came later.
+    ///
+    /// # Panics
+    /// Never, as nobody panics with the list.
+    pub fn meets(&self, url: &str) {
+        self.shared.urls.lock().expect("nobody panics with it").push(url.to_owned());
     }
 
     /// How many writes were acknowledged so far.
@@ -159,17 +167,49 @@ async fn collect<T: 'static>(tasks: &mut JoinSet<T>) -> Vec<T> {
     all
 }
 
-/// Connections to all members, opened when first used.
-fn connections(shared: &Shared) -> Vec<Channel> {
-    let connect = |url: &String| {
-        let endpoint = Endpoint::from_shared(url.clone()).expect("a well-formed URL");
-        endpoint.connect_timeout(Duration::from_secs(1)).connect_lazy()
-    };
-    shared.urls.iter().map(connect).collect()
+/// One task's connections to all members, opened when first used.
+struct Members {
+    shared: Arc<Shared>,
+    channels: Vec<Channel>,
+    /// The member it uses now.
+    current: usize,
 }
 
-/// One of so many members.
-fn any(source: &mut Source, members: usize) -> usize {
-    let members = u64::try_from(members).expect("a few members");
-    usize::try_from(source.below(members)).expect("a few members")
+impl Members {
+    fn new(shared: Arc<Shared>, number: usize) -> Self {
+        let mut members = Self { shared, channels: Vec::new(), current: number };
+        members.learn();
+        members.current = number % members.channels.len();
+        members
+    }
+
+    fn channel(&self) -> Channel {
+        self.channels[self.current].clone()
+    }
+
+    /// Goes to the next member.
+    fn next(&mut self) {
+        self.learn();
+        self.current = (self.current + 1) % self.channels.len();
+    }
+
+    /// Goes to any member.
+    fn any(&mut self, source: &mut Source) {
+        self.learn();
+        self.current = below(source, self.channels.len());
+    }
+
+    fn learn(&mut self) {
+        let urls = self.shared.urls.lock().expect("nobody panics with it");
+        for url in urls.iter().skip(self.channels.len()) {
+            let endpoint = Endpoint::from_shared(url.clone()).expect("a well-formed URL");
+            self.channels.push(endpoint.connect_timeout(Duration::from_secs(1)).connect_lazy());
+        }
+    }
+}
+
+/// A small number.
+fn below(source: &mut Source, end: usize) -> usize {
+    let end = u64::try_from(end).expect("a small number");
+    usize::try_from(source.below(end)).expect("a small number")
 }

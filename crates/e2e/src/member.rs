@@ -239,6 +239,15 @@ impl Member {
         }
     }
 
+    /// Removes the data of a member that does not run.
+    ///
+    /// # Panics
+    /// When it runs, or the data cannot be removed.
+    pub fn wipe(&self) {
+        assert!(matches!(self.running, Running::Nowhere), "a running member has open files");
+        fs::remove_dir_all(self.data_dir()).expect("the data can be removed");
+    }
+
     /// Stops it as a signal does and returns how the process ended, if it has one of its own.
     ///
     /// # Panics

@@ -10,7 +10,7 @@ use tonic::Status;
 use tonic::transport::Channel;
 
 use super::messages::{self, Message};
-use super::{CALLED, Plan, Shared, any, connections};
+use super::{CALLED, Members, Plan, Shared};
 use crate::linear::{Answer, Call, Condition, Outcome, Request, Return, Step};
 use crate::random::Source;
 
@@ -28,14 +28,13 @@ pub(super) async fn run(shared: Arc<Shared>, plan: Plan, number: usize, source: 
         // What it saw of some key last, so that comparing with it often holds.
         remembered: None,
     };
-    let channels = connections(&shared);
-    let mut member = any(&mut client.source, channels.len());
+    let mut members = Members::new(shared.clone(), number);
     let mut calls = Vec::new();
     while !shared.is_over() {
         let (request, serializable) = client.next();
         let message = Message::new(&request, serializable);
         let called = shared.now();
-        let answered = tokio::time::timeout(PATIENCE, send(channels[member].clone(), message)).await;
+        let answered = tokio::time::timeout(PATIENCE, send(members.channel(), message)).await;
         let returned = answered.ok().and_then(Result::ok).map(|(revision, answer)| Return {
             at: shared.now(),
             revision,
@@ -47,7 +46,7 @@ pub(super) async fn run(shared: Arc<Shared>, plan: Plan, number: usize, source: 
             shared.acknowledged_writes.fetch_add(u64::from(wrote), Ordering::Relaxed);
             plan.rest
         } else {
-            member = any(&mut client.source, channels.len());
+            members.any(&mut client.source);
             PAUSE
         };
         calls.push(Call { client: client.name.clone(), called, request, serializable, returned });

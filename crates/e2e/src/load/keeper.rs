@@ -9,7 +9,7 @@ use api::etcdserverpb::kv_client::KvClient;
 use api::etcdserverpb::lease_client::LeaseClient;
 use tonic::transport::Channel;
 
-use super::{LEASED, Shared, connections};
+use super::{LEASED, Members, Shared};
 use crate::linear::Moment;
 
 /// What is asked for, in seconds. A member may grant more.
@@ -30,19 +30,18 @@ pub(super) struct Kept {
 }
 
 pub(super) async fn run(shared: Arc<Shared>, number: usize) -> Vec<Kept> {
-    let channels = connections(&shared);
-    let mut member = number % channels.len();
+    let mut members = Members::new(shared.clone(), number);
     let mut kept = Vec::new();
     while !shared.is_over() {
         let key = format!("{LEASED}{number}/{}", kept.len());
-        match grant(&shared, channels[member].clone(), &key).await {
+        match grant(&shared, members.channel(), &key).await {
             Some((id, promised)) => {
                 let mut lease = Kept { key, promised, gone: None };
-                keep(&shared, &channels, &mut member, id, &mut lease).await;
+                keep(&shared, &mut members, id, &mut lease).await;
                 kept.push(lease);
             }
             None => {
-                member = (member + 1) % channels.len();
+                members.next();
                 tokio::time::sleep(REST).await;
             }
         }
@@ -63,17 +62,17 @@ async fn grant(shared: &Shared, channel: Channel, key: &str) -> Option<(i64, Mom
 }
 
 /// Renews a lease until it is gone or all is over.
-async fn keep(shared: &Shared, channels: &[Channel], member: &mut usize, id: i64, lease: &mut Kept) {
+async fn keep(shared: &Shared, members: &mut Members, id: i64, lease: &mut Kept) {
     while !shared.is_over() {
         let called = shared.now();
-        match tokio::time::timeout(PATIENCE, renew(channels[*member].clone(), id)).await {
+        match tokio::time::timeout(PATIENCE, renew(members.channel(), id)).await {
             Ok(Some(0)) => {
                 lease.gone = Some(shared.now());
                 return;
             }
             Ok(Some(ttl)) => lease.promised = lease.promised.max(called + nanoseconds(ttl)),
             // Whether it is still there, another member may know.
-            Ok(None) | Err(_) => *member = (*member + 1) % channels.len(),
+            Ok(None) | Err(_) => members.next(),
         }
         tokio::time::sleep(REST).await;
     }

@@ -11,7 +11,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Request, Streaming};
 
-use super::{ALL, Shared, any, connections, messages};
+use super::{ALL, Members, Shared, below, messages};
 use crate::linear::{Event, Moment};
 use crate::prefix_end;
 use crate::random::Source;
@@ -45,15 +45,14 @@ impl Seen {
 
 pub(super) async fn run(shared: Arc<Shared>, number: usize, mut source: Source) -> Seen {
     let mut seen = Seen { name: format!("w{number}"), deliveries: Vec::new(), streams: 0 };
-    let channels = connections(&shared);
-    let mut member = any(&mut source, channels.len());
+    let mut members = Members::new(shared.clone(), number);
     // The last event of the history ends it, which is the one of the key that was written for this.
     while seen.last() < shared.last() {
         // Some insist on a leader, and some leave a stream that is well, as clients do that restart.
         let insists = number.is_multiple_of(2);
-        let enough = if number % 4 < 2 { usize::MAX } else { 20 + any(&mut source, 50) };
-        follow(&shared, channels[member].clone(), &mut seen, insists, enough).await;
-        member = (member + 1) % channels.len();
+        let enough = if number % 4 < 2 { usize::MAX } else { 20 + below(&mut source, 50) };
+        follow(&shared, members.channel(), &mut seen, insists, enough).await;
+        members.next();
         tokio::time::sleep(PAUSE).await;
     }
     seen

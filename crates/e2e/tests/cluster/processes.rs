@@ -1,6 +1,63 @@
 //! What can happen to processes.
 
+use std::time::{Duration, Instant};
+
+use api::etcdserverpb as pb;
+use futures_util::future::{join_all, select_all};
+
+use crate::e2e::{Cluster, Shape, put};
 use crate::{SOME, faults, under_load};
+
+/// More entries than any member keeps of the log behind a snapshot: a real etcd keeps 5000.
+const MORE_THAN_THE_LOG: usize = 6000;
+
+/// Puts many times and waits for all answers.
+async fn put_often(cluster: &Cluster, through: usize, times: usize) {
+    for round in 0..times / 500 {
+        let names: Vec<String> = (0..500).map(|number| format!("often/{}", (round + number) % 50)).collect();
+        join_all(names.iter().map(|name| cluster[through].put(name, "again"))).await;
+    }
+}
+
+/// Puts a key, again and again through one member after the other, for as long as a patient client would, and returns
+/// the number of tries that failed.
+async fn put_patiently(
+    clients: &mut [pb::kv_client::KvClient<tonic::transport::Channel>],
+    key: &str,
+) -> usize {
+    let begun = Instant::now();
+    let members = clients.len();
+    for failures in 0.. {
+        let asked = clients[failures % members].put(put(key, "patiently"));
+        if let Ok(Ok(_)) = tokio::time::timeout(Duration::from_secs(1), asked).await {
+            return failures;
+        }
+        assert!(
+            begun.elapsed() < Duration::from_secs(5),
+            "a request failed for good, after {failures} tries"
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await; // before the next try, as a poll would
+    }
+    unreachable!("the loop has no end")
+}
+
+/// How long it takes until a put is answered again by any of these members.
+async fn until_a_put(cluster: &Cluster, members: &[usize]) -> Duration {
+    let begun = Instant::now();
+    let through = |member: &usize| {
+        let mut clients = [cluster[*member].kv()];
+        Box::pin(async move {
+            loop {
+                let asked = clients[0].put(put("after", "it"));
+                if let Ok(Ok(_)) = tokio::time::timeout(Duration::from_millis(250), asked).await {
+                    return;
+                }
+            }
+        })
+    };
+    select_all(members.iter().map(through)).await;
+    begun.elapsed()
+}
 
 faults! {
     /// Nothing happens at all.
@@ -42,4 +99,73 @@ faults! {
         })
         .await;
     }
+
+    /// A member that was away for too long gets a snapshot, as the log was cut off meanwhile.
+    async fn a_killed_follower_comes_back_by_a_snapshot(cluster, cut_often()) {
+        under_load(cluster, async |cluster, load| {
+            let follower = cluster.follower().await;
+            cluster[follower].kill();
+            put_often(cluster, cluster.leader().await, MORE_THAN_THE_LOG).await;
+            load.goes_on(SOME).await;
+            let before = std::fs::read_to_string(cluster[follower].log()).unwrap().len();
+            cluster.launch(follower).await;
+            let log = std::fs::read_to_string(cluster[follower].log()).unwrap();
+            let installed = ["finished applying incoming snapshot", "installed a snapshot"];
+            assert!(installed.iter().any(|line| log[before..].contains(line)), "no snapshot was needed");
+        })
+        .await;
+    }
+
+    /// Every member is stopped and started in turn, and no request fails of a client that tries again elsewhere.
+    async fn a_rolling_restart_fails_no_request(cluster) {
+        let (stop, stopped) = tokio::sync::watch::channel(false);
+        let clients = (0..4).map(|number| {
+            let mut clients: Vec<_> = cluster.numbers().map(|member| cluster[member].kv()).collect();
+            clients.rotate_left(number % 3);
+            let stopped = stopped.clone();
+            tokio::spawn(async move {
+                let mut puts = 0_u64;
+                while !*stopped.borrow() {
+                    put_patiently(&mut clients, &format!("patient/{number}")).await;
+                    puts += 1;
+                }
+                puts
+            })
+        });
+        let clients: Vec<_> = clients.collect();
+        under_load(cluster, async |cluster, load| {
+            for member in cluster.numbers() {
+                cluster[member].stop("TERM").await;
+                load.goes_on(SOME).await;
+                cluster.launch(member).await;
+            }
+            stop.send(true).unwrap();
+            for client in clients {
+                assert!(client.await.unwrap() > 10);
+            }
+        })
+        .await;
+    }
+
+    /// From the death of the leader to the next acknowledged write no more than two election timeouts pass, on a
+    /// machine that has time. The bound here is for machines that have not; the time itself is in the output.
+    async fn a_dead_leader_is_replaced_in_time(cluster, Shape { election: Duration::from_secs(1), ..Shape::default() }) {
+        let mut longest = Duration::ZERO;
+        for _ in 0..3 {
+            cluster[0].put("before", "it").await;
+            let leader = cluster.leader().await;
+            cluster[leader].kill();
+            let others: Vec<usize> = cluster.numbers().filter(|other| *other != leader).collect();
+            let took = until_a_put(cluster, &others).await;
+            println!("the next write was acknowledged after {} ms", took.as_millis());
+            longest = longest.max(took);
+            cluster.launch(leader).await;
+        }
+        assert!(longest < 4 * cluster.shape().election, "{longest:?}");
+    }
+}
+
+/// The log is cut often.
+fn cut_often() -> Shape {
+    Shape { snapshot_count: Some(100), ..Shape::default() }
 }

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::error::{Error, Result};
 use crate::network::dial::{Answer, Dial, Tcp};
 
@@ -50,6 +52,10 @@ pub struct Config {
     pub answer: Option<Arc<dyn Answer>>,
     /// How long a proposal waits for a leader before it fails.
     pub proposal_timeout: Duration,
+    /// Makes this member the only one of its cluster when it opens, whatever the membership was, with these bytes in the
+    /// entry that does it. This is for a cluster whose majority is lost for good; entries that are not known to be committed
+    /// are dropped. The other members must never be started again with their old data.
+    pub force_new_cluster: Option<Bytes>,
 }
 
 impl fmt::Debug for Config {
@@ -84,6 +90,7 @@ impl Config {
             dial: Arc::new(Tcp),
             answer: None,
             proposal_timeout: Duration::from_secs(7),
+            force_new_cluster: None,
         }
     }
 

@@ -90,6 +90,7 @@ mod config;
 mod contact;
 mod error;
 mod failure;
+mod force_new_cluster;
 mod forward;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]

@@ -19,6 +19,7 @@ use crate::contact::Contact;
 use crate::error::ProposeError;
 use crate::error::{CallError, Error, ReadIndexError, Result};
 use crate::failure::Failure;
+use crate::force_new_cluster;
 use crate::forward::Proposer;
 use crate::leadership::{Follower, Leadership};
 use crate::log_store::LogStore;
@@ -165,6 +166,10 @@ impl Node {
         log.identify(Identity { cluster: config.cluster_id, member: config.id }).await?;
         let state = application.applied();
         replay::check(&log, state.last).await?;
+        if let Some(data) = config.force_new_cluster.clone() {
+            let member = config.bootstrap.get(&config.id).cloned().unwrap_or_default();
+            force_new_cluster::force(&mut log.clone(), &state, config.id, member, data).await?;
+        }
 
         let snapshot_dir = config.dir.join("snapshot");
         if snapshot_dir.exists() {

@@ -110,6 +110,10 @@ impl Cluster {
     }
 
     async fn open(&mut self, id: u64) {
+        self.open_with(id, |_| {}).await;
+    }
+
+    async fn open_with(&mut self, id: u64, edit: impl FnOnce(&mut Config)) {
         let dial = Dialer { from: id, cuts: self.cuts.clone(), listeners: Arc::clone(&self.listeners) };
         let (bootstrap, snapshot_entries) = (self.bootstrap.clone(), self.snapshot_entries);
         let site = self.at(id);
@@ -123,6 +127,7 @@ impl Cluster {
         if bootstrap.contains_key(&id) {
             config.bootstrap = bootstrap;
         }
+        edit(&mut config);
         let node = Node::open(config, site.journal.clone()).await.unwrap();
         site.listener.serve(node.peer_service()).await;
         site.running = Some(Running { node, journal: site.journal.clone() });
@@ -381,6 +386,38 @@ async fn a_member_that_is_far_behind_is_sent_a_snapshot_and_then_follows_the_log
     let last = soon("a proposal", node.propose("once more".into())).await.unwrap();
     applied(&cluster.node(slow), last.index).await;
     assert_eq!(cluster.data(slow), cluster.data(leader));
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_survivor_is_forced_to_be_its_own_cluster_and_takes_in_new_members() {
+    let mut cluster = Cluster::start(3).await;
+    let leader = cluster.leader().await;
+    let last = soon("a proposal", cluster.node(leader).propose("before".into())).await.unwrap();
+    let survivor = leader % 3 + 1;
+    applied(&cluster.node(survivor), last.index).await;
+    for id in 1..=3 {
+        cluster.stop(id).await;
+    }
+    let force = |config: &mut Config| config.force_new_cluster = Some("alone".into());
+    for times in 1..=2 {
+        cluster.open_with(survivor, force).await;
+        let node = cluster.node(survivor);
+        assert_eq!(cluster.leader().await, survivor);
+        soon("a proposal", node.propose("goes on".into())).await.unwrap();
+        assert_eq!(cluster.data(survivor).len(), 1 + 2 * times, "{:?}", cluster.data(survivor));
+        assert_eq!(node.membership().borrow().members.len(), 1);
+        cluster.stop(survivor).await;
+    }
+    cluster.open(survivor).await;
+    let node = cluster.node(survivor);
+    cluster.leader().await;
+    let member = cluster.site(4).await;
+    soon("adding", node.change_membership(Change::AddLearner { id: 4, member }, "4".into())).await.unwrap();
+    cluster.open(4).await;
+    let last = soon("a proposal", node.propose("to both".into())).await.unwrap();
+    applied(&cluster.node(4), last.index).await;
+    assert_eq!(cluster.data(4), cluster.data(survivor));
     cluster.shutdown().await;
 }
 

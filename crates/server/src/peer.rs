@@ -9,7 +9,7 @@ mod http;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use raftlog::Node;
+use raftlog::{Node, PeerService};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -31,6 +31,8 @@ const CALLS_END: Duration = Duration::from_secs(1);
 pub(crate) struct Source {
     pub(crate) shared: Arc<Shared>,
     pub(crate) node: Node,
+    /// Answers the calls of other members' logs.
+    pub(crate) log: PeerService,
     /// The members of a cluster whose state does not know them yet.
     pub(crate) initial: Vec<MemberRecord>,
     pub(crate) request_timeout: Duration,

@@ -249,6 +249,7 @@ impl Parts {
         peers.serve(peer::Source {
             shared: Arc::clone(&shared),
             node: node.clone(),
+            log: node.peer_service(),
             initial: origin.members,
             request_timeout: config.request_timeout(),
         });

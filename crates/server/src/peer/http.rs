@@ -1,6 +1,6 @@
 //! Plain HTTP among members.
 
-use std::convert::Infallible;
+use std::error::Error;
 use std::sync::{Arc, OnceLock};
 
 use api::status;
@@ -10,6 +10,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
+use raftlog::PeerService;
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
@@ -17,7 +18,7 @@ use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 use super::{Serving, Source};
 use crate::bootstrap::MemberRecord;
 
-type Body = UnsyncBoxBody<Bytes, Infallible>;
+type Body = UnsyncBoxBody<Bytes, Box<dyn Error + Send + Sync>>;
 
 /// Names the cluster on answers about it.
 pub(crate) const CLUSTER_ID: &str = "x-etcd-cluster-id";
@@ -30,6 +31,9 @@ pub(super) async fn answer(serving: Arc<OnceLock<Serving>>, request: Request<Inc
         return text(StatusCode::SERVICE_UNAVAILABLE, "this member is starting\n");
     };
     let path = request.uri().path();
+    if path.starts_with(PeerService::PREFIX) {
+        return source.log.serve(request).await.map(|body| body.map_err(Into::into).boxed_unsync());
+    }
     let about_cluster = path.starts_with("/members") || path.starts_with("/downgrade/");
     let mut response = route(source, request).await;
     if about_cluster && let Ok(id) = HeaderValue::from_str(&source.shared.cluster_id.to_string()) {
@@ -141,7 +145,7 @@ fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
 }
 
 fn respond(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Body> {
-    let mut response = Response::new(Full::new(body.into()).boxed_unsync());
+    let mut response = Response::new(Full::new(body.into()).map_err(|never| match never {}).boxed_unsync());
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response

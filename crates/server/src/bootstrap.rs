@@ -16,6 +16,7 @@ mod resolve;
 
 use api::etcdserverpb::Member;
 use api::{ClusterId, MemberId};
+use raftlog::Dial;
 use serde::{Deserialize, Deserializer, Serialize};
 
 pub(crate) use data_dir::{DataDir, Origin};
@@ -71,25 +72,29 @@ impl From<Member> for MemberRecord {
 ///
 /// # Errors
 /// The flags contradict themselves, or the running cluster; nothing is remembered then.
-pub(crate) async fn identity(config: &Config, data_dir: &DataDir) -> Result<(Identity, Origin)> {
+pub(crate) async fn identity(
+    config: &Config,
+    data_dir: &DataDir,
+    dial: &dyn Dial,
+) -> Result<(Identity, Origin)> {
     if let Some(identity) = data_dir.identity()? {
         return Ok((identity, data_dir.origin()?));
     }
     let cluster = InitialCluster::of(config)?;
     let (identity, origin) = match config.initial_cluster_state {
-        ClusterState::New => found(config, cluster).await?,
-        ClusterState::Existing => join::join(config, cluster).await?,
+        ClusterState::New => found(config, cluster, dial).await?,
+        ClusterState::Existing => join::join(config, cluster, dial).await?,
     };
     data_dir.remember(identity, &origin)?;
     Ok((identity, origin))
 }
 
 /// A member of a new cluster.
-async fn found(config: &Config, cluster: InitialCluster) -> Result<(Identity, Origin)> {
+async fn found(config: &Config, cluster: InitialCluster, dial: &dyn Dial) -> Result<(Identity, Origin)> {
     cluster.check_advertised(config).await?;
     cluster.check_duplicates()?;
     let identity = cluster.identity(config)?;
-    if remote::knows(&cluster.others(&config.name), identity.member_id).await {
+    if remote::knows(dial, &cluster.others(&config.name), identity.member_id).await {
         return Err(Error::config(format!("member {} has already been bootstrapped", identity.member_id)));
     }
     Ok((identity, Origin { joined: false, members: cluster.members(&config.initial_cluster_token)? }))

@@ -24,6 +24,7 @@ mod clock;
 mod compactor;
 mod config;
 mod counters;
+mod dial;
 mod error;
 pub mod flags;
 #[cfg(any(test, feature = "fuzzing"))]

@@ -10,13 +10,14 @@ use std::time::Duration;
 use api::etcdserverpb::Member;
 use api::internal::{ClusterVersionSet, MemberPublish};
 use backend::DiskBackend;
-use raftlog::Node;
+use raftlog::{Dial, Node};
 use tokio::sync::{mpsc, watch};
 
 use crate::apply::Applier;
 use crate::bootstrap::{self, DataDir, Origin};
 use crate::compactor::{Compactions, Worker};
 use crate::config::Config;
+use crate::dial::Plain;
 use crate::error::{Error, Result};
 use crate::flags::ETCD_VERSION;
 use crate::leases;
@@ -64,6 +65,7 @@ struct Start {
     config: Arc<Config>,
     data_dir: DataDir,
     origin: Origin,
+    dial: Arc<dyn Dial>,
     capacity: Capacity,
     peers: PeerPort,
     listeners: Vec<Listener>,
@@ -87,13 +89,14 @@ impl Server {
         let capacity = Capacity::of_process()?;
         let peers = PeerPort::open(&config.listen_peer_urls, capacity.peers).await?;
         let listeners = bind(&config.listen_client_urls).await?;
+        let dial: Arc<dyn Dial> = Arc::new(Plain);
         let data_dir = DataDir::open(&config.data_dir)?;
-        let (identity, origin) = bootstrap::identity(&config, &data_dir).await?;
+        let (identity, origin) = bootstrap::identity(&config, &data_dir, &*dial).await?;
         let options =
             backend::Options { cache_bytes: config.cache_bytes, write_buffer_bytes: WRITE_BUFFER_BYTES };
         let backend = Arc::new(DiskBackend::open(&data_dir.state, options)?);
         let parts = Parts::open(&config, backend, identity)?;
-        parts.start(Start { config, data_dir, origin, capacity, peers, listeners }).await
+        parts.start(Start { config, data_dir, origin, dial, capacity, peers, listeners }).await
     }
 
     /// Where clients are served: an address for each URL to listen on that is not a Unix socket.
@@ -244,7 +247,10 @@ impl Parts {
         // The hub stands where the store stands now; whatever the log replays is published to it.
         let hub = hub(&config, &shared);
         let applier = Applier::new(store, meta, Arc::clone(&shared));
-        let node = Node::open(log_config(&config, &data_dir, &origin, &shared), applier).await?;
+        let mut log = log_config(&config, &data_dir, &shared);
+        log.bootstrap = origin.founders();
+        log.dial = dial;
+        let node = Node::open(log, applier).await?;
         shared.proposals.connect(node.clone());
         peers.serve(peer::Source {
             shared: Arc::clone(&shared),
@@ -318,9 +324,8 @@ fn announce(config: &Config, data_dir: &DataDir, shared: &Shared) {
     }
 }
 
-fn log_config(config: &Config, data_dir: &DataDir, origin: &Origin, shared: &Shared) -> raftlog::Config {
+fn log_config(config: &Config, data_dir: &DataDir, shared: &Shared) -> raftlog::Config {
     let mut log = raftlog::Config::new(shared.member_id.get(), shared.cluster_id.get(), &data_dir.member);
-    log.bootstrap = origin.founders();
     log.heartbeat = config.heartbeat_interval;
     log.election_timeout = config.election_timeout;
     log.snapshot_entries = config.snapshot_count;

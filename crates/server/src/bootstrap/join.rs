@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use api::MemberId;
+use raftlog::Dial;
 
 use super::initial_cluster::RESOLVE_TIMEOUT;
 use super::remote::{self, Cluster};
@@ -18,9 +19,13 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const VERSION_MIN: (u64, u64, u64) = (3, 0, 0);
 
 /// Who this member is in a running cluster.
-pub(super) async fn join(config: &Config, cluster: InitialCluster) -> Result<(Identity, Origin)> {
+pub(super) async fn join(
+    config: &Config,
+    cluster: InitialCluster,
+    dial: &dyn Dial,
+) -> Result<(Identity, Origin)> {
     cluster.check_duplicates()?;
-    let running = remote::cluster(&cluster.others(&config.name), TIMEOUT)
+    let running = remote::cluster(dial, &cluster.others(&config.name), TIMEOUT)
         .await
         .map_err(|why| Error::config(format!("cannot fetch cluster info from peer urls: {why}")))?;
     let members = assigned(&cluster, &running, RESOLVE_TIMEOUT)
@@ -29,7 +34,7 @@ pub(super) async fn join(config: &Config, cluster: InitialCluster) -> Result<(Id
     let own = members.iter().find(|member| member.name == config.name);
     let own = MemberId::new(own.map(|member| member.id).unwrap_or_default());
     let others: Vec<MemberRecord> = members.iter().filter(|other| other.id != own.get()).cloned().collect();
-    if !compatible(&others, config.request_timeout()).await {
+    if !compatible(dial, &others, config.request_timeout()).await {
         return Err(Error::config("incompatible with current running cluster"));
     }
     Ok((Identity { member_id: own, cluster_id: running.id }, Origin { joined: true, members }))
@@ -87,15 +92,15 @@ fn printed(cluster: &Cluster) -> String {
 }
 
 /// Whether a member of the cluster speaks of a version this one can work with, and none of another.
-async fn compatible(others: &[MemberRecord], timeout: Duration) -> bool {
+async fn compatible(dial: &dyn Dial, others: &[MemberRecord], timeout: Duration) -> bool {
     let mut versions = Vec::new();
     for member in others {
-        if let Some(version) = remote::cluster_version(member, timeout).await {
+        if let Some(version) = remote::cluster_version(dial, member, timeout).await {
             versions.push(version);
         }
     }
     compatible_versions(&versions, false)
-        || (compatible_versions(&versions, true) && remote::downgrading(others, timeout).await)
+        || (compatible_versions(&versions, true) && remote::downgrading(dial, others, timeout).await)
 }
 
 fn compatible_versions(versions: &[String], downgrading: bool) -> bool {
@@ -129,6 +134,7 @@ mod tests {
     use api::ClusterId;
 
     use super::*;
+    use crate::dial::Plain;
 
     fn running(members: &[(u64, &str)]) -> Cluster {
         let record = |(id, url): &(u64, &str)| MemberRecord {
@@ -198,7 +204,7 @@ mod tests {
         };
         let cluster = InitialCluster::of(&config).unwrap();
         assert_eq!(
-            join(&config, cluster).await.unwrap_err().to_string(),
+            join(&config, cluster, &Plain).await.unwrap_err().to_string(),
             "cannot fetch cluster info from peer urls: \
              could not retrieve cluster information from the given URLs"
         );

@@ -1,6 +1,5 @@
 //! Asking members of a running cluster over their peer URLs.
 
-use std::io;
 use std::time::Duration;
 
 use api::{ClusterId, MemberId};
@@ -8,13 +7,12 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper_util::rt::TokioIo;
+use raftlog::{Dial, Io};
 use serde::Deserialize;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
 
 use super::MemberRecord;
 use crate::peer::CLUSTER_ID;
-use crate::url::{Address, Url};
+use crate::url::Url;
 
 /// How long a member of a cluster that may not run yet has to answer.
 const FOUNDING_TIMEOUT: Duration = Duration::from_secs(1);
@@ -29,9 +27,9 @@ pub(super) struct Cluster {
 }
 
 /// Whether the cluster behind these URLs has had this member running.
-pub(super) async fn knows(urls: &[Url], id: MemberId) -> bool {
+pub(super) async fn knows(dial: &dyn Dial, urls: &[Url], id: MemberId) -> bool {
     let expected = |address: &str, error: &str| tracing::debug!(address, error, "no cluster there yet");
-    match first(urls, FOUNDING_TIMEOUT, expected).await {
+    match first(dial, urls, FOUNDING_TIMEOUT, expected).await {
         Ok(cluster) => {
             cluster.members.iter().any(|member| member.id == id.get() && !member.client_urls.is_empty())
         }
@@ -43,17 +41,22 @@ pub(super) async fn knows(urls: &[Url], id: MemberId) -> bool {
 ///
 /// # Errors
 /// None answers, or the answer names no cluster.
-pub(super) async fn cluster(urls: &[Url], timeout: Duration) -> Result<Cluster, String> {
-    first(urls, timeout, |address, error| {
+pub(super) async fn cluster(dial: &dyn Dial, urls: &[Url], timeout: Duration) -> Result<Cluster, String> {
+    first(dial, urls, timeout, |address, error| {
         tracing::warn!(address, error, "failed to get cluster response");
     })
     .await
 }
 
-async fn first(urls: &[Url], timeout: Duration, failed: impl Fn(&str, &str)) -> Result<Cluster, String> {
+async fn first(
+    dial: &dyn Dial,
+    urls: &[Url],
+    timeout: Duration,
+    failed: impl Fn(&str, &str),
+) -> Result<Cluster, String> {
     for url in urls {
         let address = format!("{url}/members");
-        let (head, body) = match get(url, "/members", timeout).await {
+        let (head, body) = match get(dial, url, "/members", timeout).await {
             Ok(answer) => answer,
             Err(error) => {
                 failed(&address, &error);
@@ -85,10 +88,14 @@ struct Versions {
 }
 
 /// The cluster version that a member speaks of; nothing if it cannot be reached.
-pub(super) async fn cluster_version(member: &MemberRecord, timeout: Duration) -> Option<String> {
+pub(super) async fn cluster_version(
+    dial: &dyn Dial,
+    member: &MemberRecord,
+    timeout: Duration,
+) -> Option<String> {
     for url in &member.peer_urls {
         let answer = match Url::parse(url) {
-            Ok(url) => get(&url, "/version", timeout).await,
+            Ok(url) => get(dial, &url, "/version", timeout).await,
             Err(error) => Err(error),
         };
         match answer.map(|(_, body)| serde_json::from_slice::<Versions>(&body)) {
@@ -101,10 +108,10 @@ pub(super) async fn cluster_version(member: &MemberRecord, timeout: Duration) ->
 }
 
 /// Whether a downgrade is under way, as the first member that answers says.
-pub(super) async fn downgrading(members: &[MemberRecord], timeout: Duration) -> bool {
+pub(super) async fn downgrading(dial: &dyn Dial, members: &[MemberRecord], timeout: Duration) -> bool {
     for url in members.iter().flat_map(|member| &member.peer_urls) {
         if let Ok(url) = Url::parse(url)
-            && let Ok((_, body)) = get(&url, "/downgrade/enabled", timeout).await
+            && let Ok((_, body)) = get(dial, &url, "/downgrade/enabled", timeout).await
         {
             return &body[..] == b"true";
         }
@@ -113,9 +120,14 @@ pub(super) async fn downgrading(members: &[MemberRecord], timeout: Duration) -> 
 }
 
 /// GETs a path and takes the whole answer, if it is a good one.
-async fn get(url: &Url, path: &str, timeout: Duration) -> Result<(HeaderMap, Bytes), String> {
+async fn get(
+    dial: &dyn Dial,
+    url: &Url,
+    path: &str,
+    timeout: Duration,
+) -> Result<(HeaderMap, Bytes), String> {
     let answer = async {
-        let io = dial(url).await.map_err(|error| error.to_string())?;
+        let io = dial.dial(url.to_string()).await.map_err(|error| error.to_string())?;
         exchange(TokioIo::new(io), url, path).await
     };
     match tokio::time::timeout(timeout, answer).await {
@@ -146,18 +158,4 @@ async fn exchange(io: TokioIo<Box<dyn Io>>, url: &Url, path: &str) -> Result<(He
         answer = exchange => answer,
         ended = connection => Err(ended.err().map_or_else(|| "the connection ended".to_owned(), refused)),
     }
-}
-
-trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
-
-async fn dial(url: &Url) -> io::Result<Box<dyn Io>> {
-    if url.scheme().is_tls() {
-        return Err(io::Error::new(io::ErrorKind::Unsupported, "TLS is not spoken by this version"));
-    }
-    if let Ok(Address::Unix(path)) = url.address() {
-        return Ok(Box::new(UnixStream::connect(path).await?));
-    }
-    Ok(Box::new(TcpStream::connect((url.host(), url.port())).await?))
 }

@@ -239,7 +239,7 @@ async fn bind(urls: &[String]) -> Result<Vec<Listener>> {
 
 impl Parts {
     async fn start(self, start: Start) -> Result<Server> {
-        let Start { config, data_dir, origin, capacity, mut peers, listeners } = start;
+        let Start { config, data_dir, origin, dial, capacity, mut peers, listeners } = start;
         let Self { store, meta, shared, compactor } = self;
         let connections_max = capacity.clients / listeners.len().max(1);
         announce(&config, &data_dir, &shared);

@@ -15,13 +15,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("backend", &[]),
     ("bench", &["api", "client"]),
     ("boltdb", &[]),
-    ("client", &["api"]),
-    ("ctl", &["api", "backend", "boltdb", "client", "mvcc"]),
+    ("client", &["api", "tls"]),
+    ("ctl", &["api", "backend", "boltdb", "client", "mvcc", "tls"]),
     ("lease", &["api", "backend"]),
     ("mvcc", &["api", "backend"]),
     ("raftlog", &[]),
-    ("server", &["api", "auth", "backend", "boltdb", "lease", "mvcc", "raftlog", "watch"]),
+    ("server", &["api", "auth", "backend", "boltdb", "lease", "mvcc", "raftlog", "tls", "watch"]),
     ("smoke", &[]),
+    ("tls", &[]),
     ("watch", &["api", "mvcc"]),
     ("xtask", &[]),
 ];
@@ -31,12 +32,13 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("openraft", &["raftlog"]),
     ("rocksdb", &["raftlog", "backend"]),
     ("tonic", &["api", "bench", "client", "ctl", "e2e", "raftlog", "server", "sim"]),
-    ("tokio", &["bench", "client", "ctl", "e2e", "raftlog", "server", "sim", "examples"]),
+    ("tokio", &["bench", "client", "ctl", "e2e", "raftlog", "server", "sim", "tls", "examples"]),
 ];
 
 /// Our crates by the names they are used under inside the workspace.
-const OURS: &[&str] =
-    &["api", "auth", "backend", "boltdb", "client", "lease", "mvcc", "raftlog", "server", "sim", "watch"];
+const OURS: &[&str] = &[
+    "api", "auth", "backend", "boltdb", "client", "lease", "mvcc", "raftlog", "server", "sim", "tls", "watch",
+];
 
 /// A file of the project and its text.
 struct File {

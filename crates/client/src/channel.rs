@@ -1,7 +1,9 @@
 //! The connections: one per endpoint, taken by turns.
 //!
 //! Connections open on first use and reopen by themselves. An endpoint that refused a connection is passed over for a
-//! second while others are there. What a connection is made of is decided in one place, [`open`]: TLS goes there.
+//! second while others are there. What a connection is made of is decided in one place, [`dial`].
+
+mod dial;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -14,9 +16,11 @@ use api::etcdserverpb::lease_client::LeaseClient;
 use api::etcdserverpb::maintenance_client::MaintenanceClient;
 use api::etcdserverpb::watch_client::WatchClient;
 use tokio::time::Instant;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
 use crate::{ConnectOptions, Error, Result};
+
+use dial::Dialer;
 
 const PASSED_OVER: Duration = Duration::from_secs(1);
 
@@ -41,12 +45,13 @@ impl Pool {
         if options.endpoints.is_empty() {
             return Err(Error::NoEndpoints);
         }
+        let dialer = Dialer::new(options)?;
         let connections = options
             .endpoints
             .iter()
             .map(|endpoint| {
                 Ok(Connection {
-                    channel: open(endpoint, options)?,
+                    channel: dialer.open(endpoint, options)?,
                     max_recv_bytes: options.max_recv_bytes.unwrap_or(usize::MAX),
                     down_since: Mutex::new(None),
                 })
@@ -115,57 +120,9 @@ stubs! {
     auth: AuthClient;
 }
 
-fn open(endpoint: &str, options: &ConnectOptions) -> Result<Channel> {
-    let bad = |reason: String| Error::BadEndpoint { endpoint: endpoint.to_owned(), reason };
-    let mut transport = Endpoint::from_shared(address(endpoint)?)
-        .map_err(|error| bad(error.to_string()))?
-        .connect_timeout(options.connect_timeout)
-        .tcp_nodelay(true)
-        .keep_alive_timeout(options.keepalive_timeout)
-        .keep_alive_while_idle(true)
-        .initial_stream_window_size(1 << 20)
-        .initial_connection_window_size(8 << 20);
-    if let Some(time) = options.keepalive_time {
-        transport = transport.http2_keep_alive_interval(time);
-    }
-    Ok(transport.connect_lazy())
-}
-
-/// The endpoint as an address to dial: a scheme is added where none was given.
-fn address(endpoint: &str) -> Result<String> {
-    let scheme = endpoint.split_once("://").map(|(scheme, _)| scheme);
-    match scheme {
-        Some("http" | "unix") => Ok(endpoint.to_owned()),
-        None if endpoint.starts_with("unix:") => Ok(endpoint.to_owned()),
-        Some("https" | "unixs") => Err(Error::TlsUnsupported { endpoint: endpoint.to_owned() }),
-        None if endpoint.starts_with("unixs:") => {
-            Err(Error::TlsUnsupported { endpoint: endpoint.to_owned() })
-        }
-        None => Ok(format!("http://{endpoint}")),
-        Some(other) => Err(Error::BadEndpoint {
-            endpoint: endpoint.to_owned(),
-            reason: format!("scheme {other:?} is not http, https, unix or unixs"),
-        }),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn endpoints_take_the_forms_etcd_takes() {
-        let dialed = |endpoint| address(endpoint).map_err(|error| error.to_string());
-        assert_eq!(dialed("127.0.0.1:2379"), Ok("http://127.0.0.1:2379".into()));
-        assert_eq!(dialed("http://a:1"), Ok("http://a:1".into()));
-        assert_eq!(dialed("unix:sock"), Ok("unix:sock".into()));
-        assert_eq!(dialed("unix:///run/sock"), Ok("unix:///run/sock".into()));
-        assert_eq!(
-            dialed("https://a:1"),
-            Err("endpoint \"https://a:1\" asks for TLS, which is not supported yet".into())
-        );
-        assert!(dialed("ftp://a:1").is_err());
-    }
 
     #[tokio::test]
     async fn endpoints_take_turns_and_those_that_are_down_are_passed_over() {

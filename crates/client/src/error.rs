@@ -39,12 +39,9 @@ pub enum Error {
         reason: String,
     },
 
-    /// An endpoint asks for TLS, which this version does not speak.
-    #[error("endpoint {endpoint:?} asks for TLS, which is not supported yet")]
-    TlsUnsupported {
-        /// The endpoint as it was given.
-        endpoint: String,
-    },
+    /// TLS cannot be set up as it was asked for: a file is missing or does not hold what it should.
+    #[error("{0}")]
+    Tls(String),
 
     /// No endpoint accepted a connection in time; the request was never sent.
     #[error("no endpoint is reachable: {reason}")]

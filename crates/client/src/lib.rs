@@ -31,7 +31,7 @@
 //!
 //! # What it does not do yet
 //!
-//! TLS, member changes, user and role management, locks and elections.
+//! User and role management, locks and elections.
 
 mod auth;
 mod channel;
@@ -57,6 +57,6 @@ pub use crate::client::Client;
 pub use crate::error::{Error, Result};
 pub use crate::kv::{Compact, Delete, Get, Put};
 pub use crate::lease::LeaseKeeper;
-pub use crate::options::ConnectOptions;
+pub use crate::options::{ConnectOptions, TlsOptions};
 pub use crate::txn::{Comparand, Compare, Op, Txn};
 pub use crate::watch::{Watch, WatchStream};

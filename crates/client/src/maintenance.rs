@@ -7,7 +7,8 @@ use api::MemberId;
 use api::etcdserverpb::alarm_request::AlarmAction;
 use api::etcdserverpb::{
     AlarmMember, AlarmRequest, AlarmResponse, AlarmType, DefragmentRequest, DefragmentResponse,
-    HashKvRequest, HashKvResponse, HashRequest, HashResponse, StatusRequest, StatusResponse,
+    HashKvRequest, HashKvResponse, HashRequest, HashResponse, MoveLeaderRequest, MoveLeaderResponse,
+    StatusRequest, StatusResponse,
 };
 
 use crate::retry::Repeat;
@@ -46,6 +47,15 @@ impl Client {
     pub async fn defragment(&self) -> Result<DefragmentResponse> {
         let call = self.core.unary(Repeat::Unsafe, DefragmentRequest {}, |stub, request| async move {
             stub.maintenance().defragment(request).await
+        });
+        call.await
+    }
+
+    /// Has the leader hand its leadership to another voting member; only the leader itself can be asked.
+    pub async fn move_leader(&self, to: MemberId) -> Result<MoveLeaderResponse> {
+        let request = MoveLeaderRequest { target_id: to.get() };
+        let call = self.core.unary(Repeat::Unsafe, request, |stub, request| async move {
+            stub.maintenance().move_leader(request).await
         });
         call.await
     }

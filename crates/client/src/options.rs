@@ -1,6 +1,10 @@
 //! How to reach a cluster.
 
+mod tls;
+
 use std::time::Duration;
+
+pub use tls::TlsOptions;
 
 /// gRPC servers close a connection that is probed more often; no gRPC client goes below.
 const KEEPALIVE_TIME_MIN: Duration = Duration::from_secs(10);
@@ -28,6 +32,7 @@ pub struct ConnectOptions {
     pub(crate) max_recv_bytes: Option<usize>,
     pub(crate) credentials: Option<Credentials>,
     pub(crate) token: Option<String>,
+    pub(crate) tls: Option<TlsOptions>,
 }
 
 /// A user's name and password; the password never shows in `Debug`.
@@ -44,7 +49,8 @@ impl std::fmt::Debug for Credentials {
 }
 
 impl ConnectOptions {
-    /// Talk to these endpoints, by turns. An endpoint is `host:port`, `http://host:port` or `unix:path`.
+    /// Talk to these endpoints, by turns. An endpoint is `host:port`, `http://host:port` or `unix:path`, and with TLS
+    /// `https://host:port` or `unixs:path`.
     #[must_use]
     pub fn new<E: Into<String>>(endpoints: impl IntoIterator<Item = E>) -> Self {
         Self {
@@ -58,6 +64,7 @@ impl ConnectOptions {
             max_recv_bytes: None,
             credentials: None,
             token: None,
+            tls: None,
         }
     }
 
@@ -131,6 +138,14 @@ impl ConnectOptions {
     #[must_use]
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.token = Some(token.into());
+        self
+    }
+
+    /// Talk TLS in this way, to endpoints that begin with `https:` or `unixs:`, and to those that name neither this nor `http:`
+    /// unless the first endpoint does. Without it, endpoints that ask for TLS are verified as the system has it.
+    #[must_use]
+    pub fn tls(mut self, tls: TlsOptions) -> Self {
+        self.tls = Some(tls);
         self
     }
 

@@ -11,6 +11,7 @@ mod get;
 mod help;
 mod lease;
 mod member;
+mod move_leader;
 pub(crate) mod options;
 mod put;
 mod session;
@@ -85,6 +86,7 @@ pub(crate) static ROOT: Command = Command {
         &help::COMMAND,
         &lease::COMMAND,
         &member::COMMAND,
+        &move_leader::COMMAND,
         &options::COMMAND,
         &put::COMMAND,
         &txn::COMMAND,

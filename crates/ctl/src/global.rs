@@ -6,7 +6,7 @@ use std::io::{BufRead, Write};
 use std::process::{Command as Process, Stdio};
 use std::time::Duration;
 
-use client::{Client, ConnectOptions};
+use client::{Client, ConnectOptions, TlsOptions};
 
 use crate::failure::{Failure, Outcome};
 use crate::flags::{Flag, Kind, Parsed};
@@ -150,7 +150,6 @@ impl Globals {
 
     /// A client for these endpoints.
     pub(crate) async fn connect_to(&self, endpoints: Vec<String>) -> Outcome<Client> {
-        self.refuse_tls(&endpoints)?;
         if !self.value("discovery-srv").is_empty() {
             return Err(Failure::error("--discovery-srv is not supported yet"));
         }
@@ -161,12 +160,18 @@ impl Globals {
             .keepalive_timeout(self.duration("keepalive-timeout"));
         let (send, recv) = self.message_limits()?;
         options = options.max_send_bytes(send).max_recv_bytes(recv);
+        if let Some(tls) = self.tls()? {
+            options = options.tls(tls);
+        }
         match (self.value("auth-jwt-token"), self.credentials()?) {
             ("", Some((name, password))) => options = options.user(name, password),
             ("", None) => {}
             (token, _) => options = options.token(token),
         }
-        Client::connect(options).await.map_err(Failure::bad_connection)
+        Client::connect(options).await.map_err(|error| match error {
+            client::Error::Tls(_) => Failure::bad_args(error),
+            error => Failure::bad_connection(error),
+        })
     }
 
     fn message_limits(&self) -> Outcome<(usize, Option<usize>)> {
@@ -197,16 +202,35 @@ impl Globals {
             .filter(|(name, password)| !name.is_empty() && !password.is_empty()))
     }
 
-    /// TLS is the next step; until then, whoever asks for it is told so instead of being served without.
-    fn refuse_tls(&self, endpoints: &[String]) -> Outcome {
-        let first = endpoints.first().map_or("", String::as_str);
-        let asked = ["cert", "key", "cacert"].iter().any(|name| self.parsed.is_set(name))
-            || self.parsed.on("insecure-skip-tls-verify")
+    /// What the flags say of TLS, if they ask for it. An endpoint with `https://` gets it without any.
+    fn tls(&self) -> Outcome<Option<TlsOptions>> {
+        let file = |name| Some(self.value(name)).filter(|file| !file.is_empty());
+        let (ca, cert, key) = (file("cacert"), file("cert"), file("key"));
+        let skip_verify = self.parsed.on("insecure-skip-tls-verify");
+        let asked = ca.is_some()
+            || cert.is_some()
+            || key.is_some()
+            || skip_verify
             || self.value("insecure-transport").parse() == Ok(false);
-        if asked && !first.starts_with("http://") {
-            return Err(Failure::bad_args("TLS is not supported yet"));
+        if !asked {
+            return Ok(None);
         }
-        Ok(())
+        let mut tls = TlsOptions::new().insecure_skip_verify(skip_verify);
+        if let Some(ca) = ca {
+            tls = tls.ca_file(ca);
+        }
+        match (cert, key) {
+            (Some(cert), Some(key)) => tls = tls.certificate_files(cert, key),
+            (None, None) => {}
+            (cert, key) => {
+                return Err(Failure::bad_args(format!(
+                    "KeyFile and CertFile must both be present[key: {}, cert: {}]",
+                    key.unwrap_or(""),
+                    cert.unwrap_or("")
+                )));
+            }
+        }
+        Ok(Some(tls))
     }
 
     fn refuse_empty_files(&self) -> Outcome {

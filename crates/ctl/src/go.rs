@@ -16,6 +16,15 @@ pub(crate) fn parse_int(text: &str, radix: u32) -> Result<i64, String> {
     i64::from_str_radix(text, radix).map_err(|_| fail("value out of range"))
 }
 
+/// Reads a number as `strconv.ParseUint(text, radix, 64)` does; the error is Go's text.
+pub(crate) fn parse_uint(text: &str, radix: u32) -> Result<u64, String> {
+    let fail = |why| format!("strconv.ParseUint: parsing {}: {why}", quote(text.as_bytes()));
+    if text.is_empty() || !text.chars().all(|digit| digit.is_digit(radix)) {
+        return Err(fail("invalid syntax"));
+    }
+    u64::from_str_radix(text, radix).map_err(|_| fail("value out of range"))
+}
+
 /// Reads the integer of a flag: as Go source writes it, with an optional `0x`, `0o`, `0b` or `0` in front and `_` between
 /// digits.
 pub(crate) fn parse_flag_int(text: &str) -> Result<i64, String> {

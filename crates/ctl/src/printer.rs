@@ -12,9 +12,11 @@ mod table;
 
 use std::time::Duration;
 
+use api::MemberId;
 use api::etcdserverpb::{
     AlarmResponse, DeleteRangeResponse, HashKvResponse, LeaseGrantResponse, LeaseKeepAliveResponse,
-    LeaseLeasesResponse, LeaseRevokeResponse, LeaseTimeToLiveResponse, MemberListResponse, PutResponse,
+    LeaseLeasesResponse, LeaseRevokeResponse, LeaseTimeToLiveResponse, MemberAddResponse, MemberListResponse,
+    MemberPromoteResponse, MemberRemoveResponse, MemberUpdateResponse, MoveLeaderResponse, PutResponse,
     RangeResponse, ResponseHeader, StatusResponse, TxnResponse, WatchResponse,
 };
 
@@ -62,6 +64,15 @@ pub(crate) enum Answer<'a> {
     LeaseKeepAlive(&'a LeaseKeepAliveResponse),
     LeaseList(&'a LeaseLeasesResponse),
     Members(&'a MemberListResponse),
+    MemberAdd(&'a MemberAddResponse),
+    MemberRemove(&'a MemberRemoveResponse, MemberId),
+    MemberUpdate(&'a MemberUpdateResponse, MemberId),
+    MemberPromote(&'a MemberPromoteResponse, MemberId),
+    MoveLeader {
+        response: &'a MoveLeaderResponse,
+        from: MemberId,
+        to: MemberId,
+    },
     Health(&'a [Health]),
     Status(&'a [(String, StatusResponse)]),
     HashKv(&'a [(String, HashKvResponse)]),
@@ -115,10 +126,7 @@ impl Printer {
                 text = json::print(answer, self.hex);
                 true
             }
-            Format::Fields => {
-                fields::print(&mut text, answer, self.hex);
-                true
-            }
+            Format::Fields => fields::print(&mut text, answer, self.hex),
             Format::Table => table::print(&mut text, answer),
             Format::Protobuf => protobuf::print(&mut text, answer)?,
         };

@@ -15,8 +15,17 @@ use api::{LeaseId, MemberId};
 use super::{Answer, Health, alarm_name, header};
 use crate::go::quote;
 
-pub(super) fn print(out: &mut Vec<u8>, answer: &Answer<'_>, hex: bool) {
-    Fields { out, hex }.answer(answer);
+/// Returns whether there are fields for this answer.
+pub(super) fn print(out: &mut Vec<u8>, answer: &Answer<'_>, hex: bool) -> bool {
+    match answer {
+        Answer::MemberAdd(_)
+        | Answer::MemberRemove(..)
+        | Answer::MemberUpdate(..)
+        | Answer::MemberPromote(..)
+        | Answer::MoveLeader { .. } => return false,
+        answer => Fields { out, hex }.answer(answer),
+    }
+    true
 }
 
 struct Fields<'a> {
@@ -64,6 +73,12 @@ impl Fields<'_> {
                 endpoints.iter().for_each(|(endpoint, hash)| self.hash_kv(endpoint, hash));
             }
             Answer::Alarms(response) => self.alarms(response),
+            // Refused before it comes here.
+            Answer::MemberAdd(_)
+            | Answer::MemberRemove(..)
+            | Answer::MemberUpdate(..)
+            | Answer::MemberPromote(..)
+            | Answer::MoveLeader { .. } => {}
         }
     }
 

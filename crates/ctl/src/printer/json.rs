@@ -9,8 +9,8 @@ use std::fmt::Write as _;
 use api::etcdserverpb::response_op::Response;
 use api::etcdserverpb::{
     AlarmMember, AlarmResponse, DeleteRangeResponse, HashKvResponse, LeaseGrantResponse,
-    LeaseKeepAliveResponse, LeaseLeasesResponse, LeaseTimeToLiveResponse, Member, MemberListResponse,
-    PutResponse, RangeResponse, ResponseHeader, ResponseOp, StatusResponse, TxnResponse, WatchResponse,
+    LeaseKeepAliveResponse, LeaseLeasesResponse, LeaseTimeToLiveResponse, Member, PutResponse, RangeResponse,
+    ResponseHeader, ResponseOp, StatusResponse, TxnResponse, WatchResponse,
 };
 use api::mvccpb::{Event, KeyValue};
 
@@ -30,8 +30,14 @@ pub(super) fn print(answer: &Answer<'_>, hex: bool) -> Vec<u8> {
         Answer::LeaseRevoke(response, _) => Object::new().header(response.header.as_ref()).end(),
         Answer::LeaseTimeToLive(response, _) => lease_time_to_live(response),
         Answer::LeaseList(response) => lease_list(response),
-        Answer::Members(response) if hex => members_in_hex(response),
-        Answer::Members(response) => members(response),
+        Answer::Members(response) => members(response.header.as_ref(), None, &response.members, hex),
+        Answer::MemberAdd(response) => {
+            members(response.header.as_ref(), response.member.as_ref(), &response.members, hex)
+        }
+        Answer::MemberRemove(response, _) => members(response.header.as_ref(), None, &response.members, hex),
+        Answer::MemberUpdate(response, _) => members(response.header.as_ref(), None, &response.members, hex),
+        Answer::MemberPromote(response, _) => members(response.header.as_ref(), None, &response.members, hex),
+        Answer::MoveLeader { response, .. } => Object::new().header(response.header.as_ref()).end(),
         Answer::Health(endpoints) => list_or_null(endpoints, health),
         Answer::Status(endpoints) => list_or_null(endpoints, status),
         Answer::HashKv(endpoints) => list_or_null(endpoints, hash_kv),
@@ -285,28 +291,44 @@ fn member_fields(object: Object, member: &Member) -> String {
     strings(object, "clientURLs", &member.client_ur_ls).flag("isLearner", member.is_learner).end()
 }
 
-fn members(response: &MemberListResponse) -> String {
-    Object::new()
-        .header(response.header.as_ref())
-        .list("members", &response.members, |member| {
-            member_fields(Object::new().number("ID", member.id), member)
-        })
-        .end()
+/// The answer to a question about members, or to a change of them; `member` is one that was added.
+fn members(
+    header: Option<&ResponseHeader>,
+    member: Option<&Member>,
+    members: &[Member],
+    hex: bool,
+) -> String {
+    if hex {
+        return members_in_hex(header, member, members);
+    }
+    let write = |member: &Member| member_fields(Object::new().number("ID", member.id), member);
+    let object = Object::new().header(header);
+    match member {
+        Some(member) => object.raw("member", &write(member)),
+        None => object,
+    }
+    .list("members", members, write)
+    .end()
 }
 
 /// Ids as strings of hexadecimal digits, always there.
-fn members_in_hex(response: &MemberListResponse) -> String {
+fn members_in_hex(header: Option<&ResponseHeader>, member: Option<&Member>, members: &[Member]) -> String {
     let hex = |id: u64| string(&format!("{id:x}"));
-    let header = super::header(response.header.as_ref());
+    let header = super::header(header);
     let header = Object::new()
         .raw("cluster_id", &hex(header.cluster_id))
         .raw("member_id", &hex(header.member_id))
         .number("revision", header.revision)
         .number("raft_term", header.raft_term)
         .end();
-    let members =
-        list(&response.members, |member| member_fields(Object::new().raw("ID", &hex(member.id)), member));
-    Object::new().raw("header", &header).raw("members", &members).end()
+    let write = |member: &Member| member_fields(Object::new().raw("ID", &hex(member.id)), member);
+    let object = Object::new().raw("header", &header);
+    match member {
+        Some(member) => object.raw("member", &write(member)),
+        None => object,
+    }
+    .raw("members", &list(members, write))
+    .end()
 }
 
 fn health(health: &Health) -> String {

@@ -16,6 +16,11 @@ pub(super) fn print(out: &mut Vec<u8>, answer: &Answer<'_>) -> Outcome<bool> {
         Answer::Watch(response) => watch(response),
         Answer::WatchRefused => watch(&WatchResponse { canceled: true, ..Default::default() }),
         Answer::Members(response) => response.encode_to_vec(),
+        Answer::MemberAdd(response) => response.encode_to_vec(),
+        Answer::MemberRemove(response, _) => response.encode_to_vec(),
+        Answer::MemberUpdate(response, _) => response.encode_to_vec(),
+        Answer::MemberPromote(response, _) => response.encode_to_vec(),
+        Answer::MoveLeader { response, .. } => response.encode_to_vec(),
         Answer::Alarms(response) => response.encode_to_vec(),
         // The header and no more: etcdctl's lease types are not messages, only the header in them is.
         Answer::LeaseGrant(response) => header(response.header.as_ref()).encode_to_vec(),

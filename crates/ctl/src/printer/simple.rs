@@ -2,8 +2,8 @@
 
 use api::etcdserverpb::response_op::Response;
 use api::etcdserverpb::{
-    AlarmMember, HashKvResponse, LeaseLeasesResponse, LeaseTimeToLiveResponse, Member, StatusResponse,
-    TxnResponse, WatchResponse,
+    AlarmMember, HashKvResponse, LeaseLeasesResponse, LeaseTimeToLiveResponse, Member, ResponseHeader,
+    StatusResponse, TxnResponse, WatchResponse,
 };
 use api::mvccpb::KeyValue;
 use api::mvccpb::event::EventType;
@@ -43,6 +43,17 @@ pub(super) fn print(out: &mut Vec<u8>, answer: &Answer<'_>, style: Style) {
         }
         Answer::LeaseList(response) => leases(out, response),
         Answer::Members(response) => rows(out, response.members.iter().map(member_row)),
+        Answer::MemberAdd(response) => {
+            let member = response.member.clone().unwrap_or_default();
+            let added = if member.is_learner { "added as learner to" } else { "added to" };
+            changed(out, MemberId::new(member.id), added, response.header.as_ref());
+        }
+        Answer::MemberRemove(response, id) => changed(out, *id, "removed from", response.header.as_ref()),
+        Answer::MemberUpdate(response, id) => changed(out, *id, "updated in", response.header.as_ref()),
+        Answer::MemberPromote(response, id) => changed(out, *id, "promoted in", response.header.as_ref()),
+        Answer::MoveLeader { from, to, .. } => {
+            line(out, format!("Leadership transferred from {from} to {to}"));
+        }
         Answer::Health(endpoints) => endpoints.iter().for_each(|health| line(out, health_line(health))),
         Answer::Status(endpoints) => rows(out, endpoints.iter().map(status_row)),
         Answer::HashKv(endpoints) => rows(out, endpoints.iter().map(hash_kv_row)),
@@ -124,6 +135,11 @@ fn leases(out: &mut Vec<u8>, response: &LeaseLeasesResponse) {
 
 pub(super) fn rows(out: &mut Vec<u8>, rows: impl Iterator<Item = Vec<String>>) {
     rows.for_each(|row| line(out, row.join(", ")));
+}
+
+fn changed(out: &mut Vec<u8>, member: MemberId, what: &str, given: Option<&ResponseHeader>) {
+    let cluster = header(given).cluster_id;
+    line(out, format!("Member {:>16x} {what} cluster {cluster:>16x}", member.get()));
 }
 
 pub(super) fn member_row(member: &Member) -> Vec<String> {

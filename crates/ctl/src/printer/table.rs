@@ -49,6 +49,11 @@ pub(super) fn print(out: &mut Vec<u8>, answer: &Answer<'_>) -> bool {
         | Answer::LeaseTimeToLive(..)
         | Answer::LeaseKeepAlive(_)
         | Answer::LeaseList(_)
+        | Answer::MemberAdd(_)
+        | Answer::MemberRemove(..)
+        | Answer::MemberUpdate(..)
+        | Answer::MemberPromote(..)
+        | Answer::MoveLeader { .. }
         | Answer::Alarms(_) => return false,
     };
     out.extend_from_slice(draw(titles, &rows).as_bytes());

@@ -224,6 +224,45 @@ fn member_list() {
     check("member_list", &Answer::Members(&response));
 }
 
+fn two_members() -> Vec<Member> {
+    let started = Member {
+        id: 0x8e9e_05c5_2164_694d,
+        name: "default".into(),
+        peer_ur_ls: vec!["http://localhost:2380".into()],
+        client_ur_ls: vec!["http://localhost:2379".into()],
+        is_learner: false,
+    };
+    vec![added(), started]
+}
+
+fn added() -> Member {
+    Member { id: 0x1f, peer_ur_ls: vec!["http://new:2380".into()], is_learner: true, ..Default::default() }
+}
+
+#[test]
+fn member_add() {
+    let response = MemberAddResponse { header: head(0), member: Some(added()), members: two_members() };
+    check("member_add", &Answer::MemberAdd(&response));
+}
+
+#[test]
+fn member_changes() {
+    let id = MemberId::new(0x1f);
+    let response = MemberRemoveResponse { header: head(0), members: two_members() };
+    check("member_remove", &Answer::MemberRemove(&response, id));
+    let response = MemberUpdateResponse { header: head(0), members: two_members() };
+    check("member_update", &Answer::MemberUpdate(&response, id));
+    let response = MemberPromoteResponse { header: head(0), members: two_members() };
+    check("member_promote", &Answer::MemberPromote(&response, id));
+}
+
+#[test]
+fn move_leader() {
+    let (from, to) = (MemberId::new(0x1f), MemberId::new(0x8e9e_05c5_2164_694d));
+    let response = MoveLeaderResponse::default();
+    check("move_leader", &Answer::MoveLeader { response: &response, from, to });
+}
+
 #[test]
 fn endpoint_health() {
     let found = [

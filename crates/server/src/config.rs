@@ -58,6 +58,8 @@ pub struct Config {
     pub initial_cluster_state: ClusterState,
     /// Keeps clusters with the same URLs apart.
     pub initial_cluster_token: String,
+    /// Whether this member becomes the only one of its cluster, whatever the membership was.
+    pub force_new_cluster: bool,
     /// How often a leader tells the others that it is there.
     pub heartbeat_interval: Duration,
     /// How long a follower waits for that before it stands for election.
@@ -107,6 +109,7 @@ impl Default for Config {
             initial_cluster: "default=http://localhost:2380".to_owned(),
             initial_cluster_state: ClusterState::New,
             initial_cluster_token: "etcd-cluster".to_owned(),
+            force_new_cluster: false,
             heartbeat_interval: Duration::from_millis(100),
             election_timeout: Duration::from_millis(1000),
             snapshot_count: 10_000,

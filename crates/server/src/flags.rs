@@ -1,9 +1,9 @@
-//! What the user typed: etcd's flags, and its `ETCD_*` variables.
+//! What the user asks for: etcd's flags, its `ETCD_*` variables, and its configuration file.
 //!
 //! The flags are one table: name, default as shown, help, and what a value does to the [`Config`]. They take one dash or two,
 //! `--name value` or `--name=value`, as Go's do; clap reads the words, after single dashes have been doubled for it. A flag and
-//! its variable together are refused, as by etcd. Only flags of things that exist are known; any other is a clear error rather
-//! than a promise that is not kept.
+//! its variable together are refused, as by etcd, and a configuration file ([`file`]) replaces them all. Only flags of things
+//! that exist are known; any other is a clear error rather than a promise that is not kept.
 
 #![expect(
     clippy::print_stdout,
@@ -11,25 +11,29 @@
     reason = "help, version and refusals are spoken to the user"
 )]
 
+mod file;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+mod remark;
+mod table;
+mod value;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use tracing_subscriber::filter::LevelFilter;
 
-use crate::config::{ClusterState, Config, LogFormat, LogOutput, QUOTA_BYTES_DEFAULT};
-use crate::url::Url;
+use crate::config::Config;
+use remark::Remark;
+pub use remark::Remarks;
+use table::Kind;
 
 /// What the command line asks for.
 #[derive(Debug)]
 pub enum Launch {
     /// Run a member.
-    Run(Box<Config>),
+    Run(Box<Config>, Remarks),
     /// Everything has been said already; leave with this code.
     Done(ExitCode),
 }
@@ -37,249 +41,13 @@ pub enum Launch {
 /// etcd's version whose API and behaviour this is; clients and tools decide by it what they may ask.
 pub const ETCD_VERSION: &str = "3.7.1";
 
-/// How a flag's text changes the configuration.
-type Set = fn(&mut Config, &str) -> Result<(), String>;
-
-struct Flag {
-    name: &'static str,
-    default: &'static str,
-    help: &'static str,
-    set: Set,
-}
-
-const fn flag(name: &'static str, default: &'static str, help: &'static str, set: Set) -> Flag {
-    Flag { name, default, help, set }
-}
-
-const FLAGS: &[Flag] = &[
-    flag("name", "default", "Human-readable name for this member.", |c, v| {
-        v.clone_into(&mut c.name);
-        Ok(())
-    }),
-    flag("data-dir", "", "Path to the data directory [NAME.etcd].", |c, v| {
-        c.data_dir = PathBuf::from(v);
-        Ok(())
-    }),
-    flag(
-        "listen-client-urls",
-        "http://localhost:2379",
-        "List of URLs to listen on for client traffic; port 0 takes a free one.",
-        |c, v| {
-            c.listen_client_urls = urls(v)?;
-            Ok(())
-        },
-    ),
-    flag(
-        "advertise-client-urls",
-        "http://localhost:2379",
-        "List of this member's client URLs to advertise to the public.",
-        |c, v| {
-            c.advertise_client_urls = urls(v)?;
-            Ok(())
-        },
-    ),
-    flag(
-        "listen-peer-urls",
-        "http://localhost:2380",
-        "List of URLs to listen on for peer traffic.",
-        |c, v| {
-            c.listen_peer_urls = urls(v)?;
-            Ok(())
-        },
-    ),
-    flag(
-        "initial-advertise-peer-urls",
-        "http://localhost:2380",
-        "List of this member's peer URLs to advertise to the rest of the cluster.",
-        |c, v| {
-            c.initial_advertise_peer_urls = urls(v)?;
-            Ok(())
-        },
-    ),
-    flag(
-        "initial-cluster",
-        "default=http://localhost:2380",
-        "Initial cluster configuration for bootstrapping: NAME=URL of each member, separated by commas.",
-        |c, v| {
-            v.clone_into(&mut c.initial_cluster);
-            Ok(())
-        },
-    ),
-    flag("initial-cluster-state", "new", "Initial cluster state ('new' or 'existing').", |c, v| {
-        c.initial_cluster_state = match v {
-            "new" => ClusterState::New,
-            "existing" => ClusterState::Existing,
-            _ => return Err("invalid value \"".to_owned() + v + "\""),
-        };
-        Ok(())
-    }),
-    flag(
-        "initial-cluster-token",
-        "etcd-cluster",
-        "Initial cluster token for the etcd cluster during bootstrap.",
-        |c, v| {
-            v.clone_into(&mut c.initial_cluster_token);
-            Ok(())
-        },
-    ),
-    flag("heartbeat-interval", "100", "Time (in milliseconds) of a heartbeat interval.", |c, v| {
-        c.heartbeat_interval = Duration::from_millis(number(v)?);
-        Ok(())
-    }),
-    flag("election-timeout", "1000", "Time (in milliseconds) for an election to timeout.", |c, v| {
-        c.election_timeout = Duration::from_millis(number(v)?);
-        Ok(())
-    }),
-    flag(
-        "snapshot-count",
-        "10000",
-        "Number of committed transactions to trigger a snapshot to disk.",
-        |c, v| {
-            let count: u64 = number(v)?;
-            c.snapshot_count = if count == 0 { 10_000 } else { count };
-            Ok(())
-        },
-    ),
-    flag(
-        "quota-backend-bytes",
-        "0",
-        "Raise alarms when live data exceeds this many bytes (0: 2 GiB, negative: no quota).",
-        |c, v| {
-            let bytes: i64 = number(v)?;
-            c.quota_backend_bytes = match u64::try_from(bytes) {
-                Ok(0) => Some(QUOTA_BYTES_DEFAULT),
-                Ok(bytes) => Some(bytes),
-                Err(_) => None,
-            };
-            Ok(())
-        },
-    ),
-    flag(
-        "max-request-bytes",
-        "1572864",
-        "Maximum client request size in bytes the server will accept.",
-        |c, v| {
-            c.max_request_bytes = number(v)?;
-            Ok(())
-        },
-    ),
-    flag(
-        "max-txn-ops",
-        "128",
-        "Maximum number of compares, and of operations of a branch, in a transaction.",
-        |c, v| {
-            c.max_txn_ops = number(v)?;
-            Ok(())
-        },
-    ),
-    flag(
-        "max-concurrent-streams",
-        "4294967295",
-        "Maximum concurrent streams that each client can open at a time.",
-        |c, v| {
-            c.max_concurrent_streams = number(v)?;
-            Ok(())
-        },
-    ),
-    flag(
-        "grpc-keepalive-interval",
-        "2h0m0s",
-        "Frequency of server-to-client pings to check if a connection is alive (0 to disable).",
-        |c, v| {
-            c.grpc_keepalive_interval = duration(v)?;
-            Ok(())
-        },
-    ),
-    flag(
-        "grpc-keepalive-timeout",
-        "20s",
-        "Additional duration of wait before closing a non-responsive connection (0 to disable).",
-        |c, v| {
-            c.grpc_keepalive_timeout = duration(v)?;
-            Ok(())
-        },
-    ),
-    flag(
-        "watch-progress-notify-interval",
-        "0s",
-        "Interval of periodic watch progress notifications (0: 10m, at least 100ms).",
-        |c, v| {
-            let interval = duration(v)?;
-            c.watch_progress_notify_interval = if interval.is_zero() {
-                Duration::from_secs(600)
-            } else {
-                interval.max(Duration::from_millis(100))
-            };
-            Ok(())
-        },
-    ),
-    flag(
-        "compaction-batch-limit",
-        "0",
-        "Maximum revisions deleted in each compaction batch (0: 1000).",
-        |c, v| {
-            let limit: usize = number(v)?;
-            c.compaction_batch_limit = if limit == 0 { 1000 } else { limit };
-            Ok(())
-        },
-    ),
-    flag(
-        "compaction-sleep-interval",
-        "0s",
-        "Sleep interval between compaction batches (0: 10ms).",
-        |c, v| {
-            let pause = duration(v)?;
-            c.compaction_sleep_interval = if pause.is_zero() { Duration::from_millis(10) } else { pause };
-            Ok(())
-        },
-    ),
-    flag(
-        "backend-cache-bytes",
-        "33554432",
-        "Memory for cached blocks of the state, in bytes (etcd-rs's own).",
-        |c, v| {
-            c.cache_bytes = number(v)?;
-            Ok(())
-        },
-    ),
-    flag("logger", "zap", "Only 'zap', etcd's name for structured lines, is known.", |_, v| {
-        if v == "zap" { Ok(()) } else { Err(format!("unknown logger option {v:?}")) }
-    }),
-    flag("log-outputs", "default", "'default', 'stderr' or 'stdout'.", |c, v| {
-        c.log_output = match v {
-            "default" | "stderr" => LogOutput::Stderr,
-            "stdout" => LogOutput::Stdout,
-            _ => return Err(format!("log output {v:?} is not supported by this version")),
-        };
-        Ok(())
-    }),
-    flag("log-level", "info", "Only supports debug, info, warn, error, panic, or fatal.", |c, v| {
-        c.log_level = match v {
-            "debug" => LevelFilter::DEBUG,
-            "info" => LevelFilter::INFO,
-            "warn" => LevelFilter::WARN,
-            "error" | "dpanic" | "panic" | "fatal" => LevelFilter::ERROR,
-            _ => return Err(format!("unrecognized level: {v:?}")),
-        };
-        Ok(())
-    }),
-    flag("log-format", "json", "Configures log format; 'json' or 'console'.", |c, v| {
-        c.log_format = match v {
-            "json" => LogFormat::Json,
-            "console" => LogFormat::Console,
-            _ => return Err(format!("unknown log format: {v}, supported values json, console")),
-        };
-        Ok(())
-    }),
-];
-
 /// Reads the arguments and environment of this process; speaks to the user where that is all there is to do.
 #[must_use]
 pub fn from_process() -> Launch {
     let environment: Vec<(String, String)> =
         std::env::vars().filter(|(name, _)| name.starts_with("ETCD_")).collect();
     match parse(std::env::args().skip(1), &environment) {
-        Ok(Parsed::Config(config)) => Launch::Run(config),
+        Ok(Parsed::Config(config, remarks)) => Launch::Run(config, remarks),
         Ok(Parsed::Say(text)) => {
             println!("{}", text.trim_end());
             Launch::Done(ExitCode::SUCCESS)
@@ -292,7 +60,7 @@ pub fn from_process() -> Launch {
 }
 
 enum Parsed {
-    Config(Box<Config>),
+    Config(Box<Config>, Remarks),
     Say(String),
 }
 
@@ -306,6 +74,10 @@ struct Refusal {
 impl Refusal {
     fn usage(text: impl Into<String>) -> Self {
         Self { text: format!("{}\nSee 'etcd-rs --help'.", text.into()), code: 2 }
+    }
+
+    fn bad_value(text: String) -> Self {
+        Self { text, code: 2 }
     }
 
     fn startup(text: impl Into<String>) -> Self {
@@ -323,7 +95,7 @@ fn parse(args: impl Iterator<Item = String>, environment: &[(String, String)]) -
     if matches.get_flag("version") {
         return Ok(Parsed::Say(version()));
     }
-    configure(&matches, environment).map(|config| Parsed::Config(Box::new(config)))
+    configure(&matches, environment).map(|(config, remarks)| Parsed::Config(Box::new(config), remarks))
 }
 
 /// Go takes `-name` for `--name`.
@@ -339,21 +111,27 @@ fn command() -> Command {
         .about("A member of an etcd v3 cluster.")
         .after_help("Every flag has a variable: ETCD_ and its name in capitals, '-' as '_'. Flags take one dash or two.")
         .disable_version_flag(true)
-        .arg(Arg::new("version").long("version").action(ArgAction::SetTrue).help("Print the version and exit."));
-    for flag in FLAGS {
+        .arg(Arg::new("version").long("version").action(ArgAction::SetTrue).help("Print the version and exit."))
+        .arg(
+            Arg::new("config-file")
+                .long("config-file")
+                .value_name("VALUE")
+                .allow_hyphen_values(true)
+                .action(ArgAction::Append)
+                .help("Path to a configuration file; all other flags and variables are ignored then."),
+        );
+    for flag in table::all() {
         let help = if flag.default.is_empty() {
             flag.help.to_owned()
         } else {
             format!("{} [default: {}]", flag.help, flag.default)
         };
-        command = command.arg(
-            Arg::new(flag.name)
-                .long(flag.name)
-                .value_name("VALUE")
-                .allow_hyphen_values(true)
-                .action(ArgAction::Append)
-                .help(help),
-        );
+        let arg =
+            Arg::new(flag.name).long(flag.name).value_name("VALUE").action(ArgAction::Append).help(help);
+        command = command.arg(match flag.kind {
+            Kind::Switch => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
+            _ => arg.allow_hyphen_values(true),
+        });
     }
     command
 }
@@ -384,97 +162,89 @@ fn refusal(error: &clap::Error) -> Refusal {
     }
 }
 
-fn configure(matches: &ArgMatches, environment: &[(String, String)]) -> Result<Config, Refusal> {
-    let mut config = Config::default();
-    let mut named: Vec<&str> = Vec::new();
-    for flag in FLAGS {
-        let variable = format!("ETCD_{}", flag.name.to_uppercase().replace('-', "_"));
-        let from_env =
-            environment.iter().find(|(name, value)| *name == variable && !value.is_empty()).map(|(_, v)| v);
+fn configure(matches: &ArgMatches, environment: &[(String, String)]) -> Result<(Config, Remarks), Refusal> {
+    let mut remarks = Remarks::default();
+    let (mut config, mut named) = (Config::default(), Vec::new());
+    for flag in table::all() {
         // The last of several wins, as in Go.
-        let typed = matches.get_many::<String>(flag.name).and_then(Iterator::last);
-        let (value, source) = match (typed, from_env) {
-            (Some(_), Some(_)) => {
-                return Err(Refusal::startup(format!(
-                    "conflicting environment variable {variable:?} is shadowed by corresponding command-line flag \
-                     (either unset environment variable or disable flag)"
-                )));
-            }
-            (Some(value), None) => (value, format!("flag -{}", flag.name)),
-            (None, Some(value)) => (value, variable),
-            (None, None) => continue,
-        };
-        named.push(flag.name);
-        (flag.set)(&mut config, value).map_err(|why| Refusal {
-            text: format!("invalid value {value:?} for {source}: {why}"),
-            code: if typed.is_some() { 2 } else { 1 },
+        let Some(value) = matches.get_many::<String>(flag.name).and_then(Iterator::last) else { continue };
+        (flag.set)(&mut config, value).map_err(|why| {
+            let kind = if flag.kind == Kind::Switch { "boolean value" } else { "value" };
+            Refusal::bad_value(format!("invalid {kind} {value:?} for flag -{}: {why}", flag.name))
         })?;
+        named.push(flag.name);
     }
-    derive(&mut config, &named)?;
+    let typed = matches.get_many::<String>("config-file").and_then(Iterator::last);
+    let from_file = typed.filter(|path| !path.is_empty()).or_else(|| variable(environment, CONFIG_FILE));
+    if let Some(path) = from_file {
+        (config, named) = file::read(path).map_err(Refusal::startup)?;
+        remarks.push(Remark::FromFile(path.into()));
+    } else {
+        apply_variables(&mut config, &mut named, environment, &mut remarks)?;
+        if named.contains(&"listen-client-urls") && !named.contains(&"advertise-client-urls") {
+            return Err(Refusal::startup(
+                "--advertise-client-urls is required when --listen-client-urls is set explicitly",
+            ));
+        }
+    }
+    derive(&mut config, &named, &mut remarks);
     config.check().map_err(|error| Refusal::startup(error.to_string()))?;
-    Ok(config)
+    Ok((config, remarks))
 }
 
-/// What follows from the flags that were, and were not, given.
-fn derive(config: &mut Config, named: &[&str]) -> Result<(), Refusal> {
-    if !named.contains(&"data-dir") {
-        config.data_dir = PathBuf::from(format!("{}.etcd", config.name));
-    }
-    if named.contains(&"listen-client-urls") && !named.contains(&"advertise-client-urls") {
-        return Err(Refusal::startup(
-            "--advertise-client-urls is required when --listen-client-urls is set explicitly",
-        ));
-    }
-    if !named.contains(&"initial-cluster") {
-        let members: Vec<String> =
-            config.initial_advertise_peer_urls.iter().map(|url| format!("{}={url}", config.name)).collect();
-        if config.name != "default" {
-            config.initial_cluster = members.join(",");
+const CONFIG_FILE: &str = "ETCD_CONFIG_FILE";
+
+/// The variable of a flag.
+fn variable_name(flag: &str) -> String {
+    format!("ETCD_{}", flag.to_uppercase().replace('-', "_"))
+}
+
+/// The value of a variable; an empty one counts as none.
+fn variable<'a>(environment: &'a [(String, String)], name: &str) -> Option<&'a String> {
+    environment.iter().find(|(known, value)| known == name && !value.is_empty()).map(|(_, value)| value)
+}
+
+fn apply_variables(
+    config: &mut Config,
+    named: &mut Vec<&'static str>,
+    environment: &[(String, String)],
+    remarks: &mut Remarks,
+) -> Result<(), Refusal> {
+    for flag in table::all() {
+        let name = variable_name(flag.name);
+        let Some(value) = variable(environment, &name) else { continue };
+        if named.contains(&flag.name) {
+            return Err(Refusal::startup(format!(
+                "conflicting environment variable {name:?} is shadowed by corresponding command-line flag \
+                 (either unset environment variable or disable flag)"
+            )));
         }
+        (flag.set)(config, value)
+            .map_err(|why| Refusal::startup(format!("invalid value {value:?} for {name}: {why}")))?;
+        named.push(flag.name);
+        remarks.push(Remark::Used { name, value: value.clone() });
+    }
+    let known: Vec<String> = table::all().map(|flag| variable_name(flag.name)).collect();
+    for (name, value) in environment.iter().filter(|(name, _)| !known.contains(name) && name != CONFIG_FILE) {
+        remarks.push(Remark::Unrecognized { name: name.clone(), value: value.clone() });
     }
     Ok(())
 }
 
-/// URLs separated by commas, sorted and each once.
-fn urls(value: &str) -> Result<Vec<String>, String> {
-    let mut urls: Vec<String> = Url::parse_list(value.split(','))?.iter().map(Url::to_string).collect();
-    urls.dedup();
-    Ok(urls)
-}
-
-fn number<T: std::str::FromStr>(value: &str) -> Result<T, String> {
-    value.parse().map_err(|_| "parse error".to_owned())
-}
-
-/// A duration in Go's notation, such as `1h30m` or `250ms`.
-fn duration(value: &str) -> Result<Duration, String> {
-    let invalid = || format!("time: invalid duration {value:?}");
-    if value == "0" {
-        return Ok(Duration::ZERO);
+/// What follows from the flags that were, and were not, given.
+fn derive(config: &mut Config, named: &[&str], remarks: &mut Remarks) {
+    if !named.contains(&"data-dir") || config.data_dir.as_os_str().is_empty() {
+        config.data_dir = PathBuf::from(format!("{}.etcd", config.name));
+        remarks.push(Remark::DefaultDataDir(config.data_dir.clone()));
     }
-    let mut total = 0.0;
-    let mut rest = value;
-    if rest.is_empty() {
-        return Err(invalid());
+    let default = Config::default();
+    if config.name == default.name {
+        remarks.push(Remark::DefaultName);
+    } else if config.initial_cluster == default.initial_cluster {
+        let members: Vec<String> =
+            config.initial_advertise_peer_urls.iter().map(|url| format!("{}={url}", config.name)).collect();
+        config.initial_cluster = members.join(",");
     }
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(invalid)?;
-        let count: f64 = rest[..digits].parse().map_err(|_| invalid())?;
-        rest = &rest[digits..];
-        let unit = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
-        let seconds = match &rest[..unit] {
-            "ns" => 1e-9,
-            "us" | "µs" => 1e-6,
-            "ms" => 1e-3,
-            "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3600.0,
-            _ => return Err(invalid()),
-        };
-        total += count * seconds;
-        rest = &rest[unit..];
-    }
-    Duration::try_from_secs_f64(total).map_err(|_| invalid())
 }
 
 #[cfg(test)]
@@ -485,14 +255,23 @@ mod tests {
         let environment: Vec<_> =
             environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         match parse(args.iter().map(|arg| (*arg).to_owned()), &environment)? {
-            Parsed::Config(config) => Ok(*config),
+            Parsed::Config(config, _) => Ok(*config),
             Parsed::Say(text) => Err(Refusal { text, code: 0 }),
+        }
+    }
+
+    fn remarks(args: &[&str], environment: &[(&str, &str)]) -> Remarks {
+        let environment: Vec<_> =
+            environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        match parse(args.iter().map(|arg| (*arg).to_owned()), &environment).unwrap() {
+            Parsed::Config(_, remarks) => remarks,
+            Parsed::Say(text) => panic!("{text}"),
         }
     }
 
     #[test]
     fn every_flag_takes_its_default() {
-        for flag in FLAGS {
+        for flag in table::all() {
             let mut config = Config::default();
             assert_eq!((flag.set)(&mut config, flag.default), Ok(()), "--{}", flag.name);
         }
@@ -535,12 +314,67 @@ mod tests {
     }
 
     #[test]
-    fn durations_are_gos() {
-        for (text, millis) in [("2h0m0s", 7_200_000), ("250ms", 250), ("1.5s", 1500), ("0", 0), ("0s", 0)] {
-            assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
+    fn switches_are_on_when_named_and_take_a_value_only_behind_an_equals_sign() {
+        assert!(run(&["--force-new-cluster"], &[]).unwrap().force_new_cluster);
+        assert!(run(&["-force-new-cluster=T"], &[]).unwrap().force_new_cluster);
+        assert!(!run(&["--force-new-cluster=false"], &[]).unwrap().force_new_cluster);
+        assert!(run(&[], &[("ETCD_FORCE_NEW_CLUSTER", "true")]).unwrap().force_new_cluster);
+        assert_eq!(
+            run(&["--force-new-cluster", "false"], &[]).unwrap_err(),
+            Refusal::startup("\"false\" is not a valid flag")
+        );
+        assert_eq!(
+            run(&["--force-new-cluster=x"], &[]).unwrap_err().text,
+            "invalid boolean value \"x\" for flag -force-new-cluster: parse error"
+        );
+    }
+
+    #[test]
+    fn a_bad_url_is_a_bad_value_of_its_flag() {
+        let refused = run(&["--listen-peer-urls=http://a"], &[]).unwrap_err();
+        assert_eq!(
+            refused.text,
+            "invalid value \"http://a\" for flag -listen-peer-urls: \
+             URL address does not have the form \"host:port\": http://a"
+        );
+        assert_eq!(refused.code, 2);
+        let refused = run(&[], &[("ETCD_INITIAL_CLUSTER_STATE", "old")]).unwrap_err();
+        assert_eq!(
+            refused,
+            Refusal::startup("invalid value \"old\" for ETCD_INITIAL_CLUSTER_STATE: invalid value \"old\"")
+        );
+    }
+
+    #[test]
+    fn a_file_is_the_whole_configuration() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("etcd.yml");
+        std::fs::write(&path, "name: filed\nlisten-client-urls: http://127.0.0.1:1\n").unwrap();
+        let path = path.to_str().unwrap();
+        for (args, environment) in [
+            (vec!["--config-file", path, "--name=typed"], vec![("ETCD_DATA_DIR", "elsewhere")]),
+            (vec![], vec![("ETCD_CONFIG_FILE", path), ("ETCD_NAME", "variable"), ("ETCD_MAX_TXN_OPS", "x")]),
+        ] {
+            let config = run(&args, &environment).unwrap();
+            assert_eq!((config.name.as_str(), config.data_dir.to_str()), ("filed", Some("filed.etcd")));
+            assert_eq!(config.initial_cluster, "filed=http://localhost:2380");
+            // The command line would have to say what to advertise.
+            assert_eq!(config.advertise_client_urls, ["http://localhost:2379"]);
+            assert!(remarks(&args, &environment).contains(&Remark::FromFile(path.into())));
         }
-        for text in ["", "5", "5x", "s", "-1s"] {
-            assert_eq!(duration(text), Err(format!("time: invalid duration {text:?}")), "{text}");
-        }
+        let missing = run(&["--config-file=/no/such/file"], &[]).unwrap_err();
+        assert_eq!(missing, Refusal::startup("open /no/such/file: no such file or directory"));
+        assert_eq!(run(&["--config-file", path, "--no-such-flag"], &[]).unwrap_err().code, 2);
+    }
+
+    #[test]
+    fn variables_are_remarked_on() {
+        let said = remarks(&[], &[("ETCD_MAX_TXN_OPS", "5"), ("ETCD_NONSENSE", "1")]);
+        assert!(said.contains(&Remark::Used { name: "ETCD_MAX_TXN_OPS".to_owned(), value: "5".to_owned() }));
+        assert!(
+            said.contains(&Remark::Unrecognized { name: "ETCD_NONSENSE".to_owned(), value: "1".to_owned() })
+        );
+        assert!(said.contains(&Remark::DefaultName));
+        assert!(said.contains(&Remark::DefaultDataDir("default.etcd".into())));
     }
 }

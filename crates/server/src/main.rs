@@ -6,10 +6,11 @@ use etcd_rs_server::{Launch, Server, flags, logging};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> std::process::ExitCode {
-    let config = match flags::from_process() {
-        Launch::Run(config) => config,
+    let (config, remarks) = match flags::from_process() {
+        Launch::Run(config, remarks) => (config, remarks),
         Launch::Done(code) => return code,
     };
     logging::init(&config);
+    remarks.log();
     Server::run(*config)
 }

@@ -1,6 +1,7 @@
 //! The fuzzers' door to the command line.
 
-use super::{Parsed, duration, parse};
+use super::value::duration;
+use super::{Parsed, parse};
 use crate::url::Url;
 
 /// Words of a command line, one a line; those of the form `ETCD_X=Y` are the environment. Each word is also read as a
@@ -21,7 +22,7 @@ pub fn flags(bytes: &[u8]) {
             drop(url.address());
         }
     }
-    if let Ok(Parsed::Config(config)) = parse(args.into_iter(), &environment) {
+    if let Ok(Parsed::Config(config, _)) = parse(args.into_iter(), &environment) {
         assert!(config.check().is_ok(), "what was accepted has been checked");
         assert!(config.min_lease_ttl() >= 1);
         assert!(config.request_timeout() > config.election_timeout);

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
-use crate::member::now;
+use crate::server::now;
 use crate::stats::Histogram;
 use crate::wire::{Connection, Frame};
 
@@ -116,11 +116,15 @@ impl<L> Shared<'_, L> {
     }
 }
 
-/// Runs a loop over up to ten connections. Any failed request fails the loop: a bench of errors measures nothing.
-pub(crate) async fn run<L: Load>(address: SocketAddr, shape: Shape, load: &RefCell<L>) -> Result<Outcome> {
+/// Runs a loop over up to ten connections, spread over the addresses. Any failed request fails the loop: a bench of errors measures nothing.
+pub(crate) async fn run<L: Load>(
+    addresses: &[SocketAddr],
+    shape: Shape,
+    load: &RefCell<L>,
+) -> Result<Outcome> {
     let count = CONNECTIONS.min(shape.in_flight);
     let mut connections = Vec::with_capacity(count);
-    for _ in 0..count {
+    for &address in addresses.iter().cycle().take(count) {
         connections.push(Connection::open(address).await.context("connecting")?);
     }
     let left = match shape.until {

@@ -69,6 +69,8 @@ pub(crate) enum LoadName {
     KeepAlive,
     /// 20,000 leases that are due together.
     Expiry,
+    /// Puts and reads through all members of a cluster of three.
+    Cluster,
 }
 
 impl Flags {

@@ -5,17 +5,17 @@
 //! because it shares the machine with what it measures; compare ratios and the server's CPU time a request
 //! rather than rates. The table and the plots go to `target/bench/`.
 //!
-//! It measures one member on one machine. It is no test: nothing fails because it is slow.
+//! It measures one member, and three, on one machine. It is no test: nothing fails because it is slow.
 
 mod closed_loop;
 mod flags;
 mod load;
-mod member;
 mod messages;
 mod plot;
 mod proc;
 mod report;
 mod results;
+mod server;
 mod stats;
 mod streams;
 mod wire;
@@ -30,8 +30,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::flags::{Flags, LoadName, Side};
 use crate::load::Bench;
-use crate::member::{Member, Product};
 use crate::results::Results;
+use crate::server::{Product, Server};
 
 fn main() -> Result<()> {
     let flags = Flags::parse().settled();
@@ -92,12 +92,13 @@ fn real_etcd() -> Result<PathBuf> {
 
 /// The groups in order: how often each runs, and what asks for it.
 async fn groups(flags: &Flags, products: &[Product], results: &mut Results) -> Result<()> {
-    use LoadName::{Expiry, Fanout, Get, KeepAlive, Keys, Put, Serial, Txn};
-    let groups: [(&[LoadName], usize); 4] = [
+    use LoadName::{Cluster, Expiry, Fanout, Get, KeepAlive, Keys, Put, Serial, Txn};
+    let groups: [(&[LoadName], usize); 5] = [
         (&[Put, Get, Txn], flags.rounds),
         (&[Fanout, Serial], flags.rounds),
         (&[KeepAlive, Expiry], 1),
         (&[Keys], 1),
+        (&[Cluster], flags.rounds),
     ];
     for (group, (loads, rounds)) in groups.into_iter().enumerate() {
         for round in 0..rounds {
@@ -107,13 +108,15 @@ async fn groups(flags: &Flags, products: &[Product], results: &mut Results) -> R
                 }
                 // Who goes first changes, so that neither always finds the warmer machine.
                 let product = (turn + round) % products.len();
-                let mut member = Member::start(&products[product], &flags.data).await?;
-                let mut bench = Bench { flags, member: &mut member, product, results };
+                let members = if loads.contains(&Cluster) { 3 } else { 1 };
+                let mut server = Server::start(&products[product], members, &flags.data).await?;
+                let mut bench = Bench { flags, server: &mut server, product, results };
                 let outcome = match group {
                     0 => load::kv::all(&mut bench).await,
                     1 => load::watch::all(&mut bench).await,
                     2 => load::lease::all(&mut bench).await,
-                    _ => load::keys::all(&mut bench).await,
+                    3 => load::keys::all(&mut bench).await,
+                    _ => load::cluster::all(&mut bench).await,
                 };
                 outcome.with_context(|| format!("measuring {}", products[product].name))?;
             }

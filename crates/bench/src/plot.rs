@@ -5,9 +5,9 @@
 
 use std::time::Duration;
 
-use crate::member::Product;
 use crate::report::{time, value, write_to};
 use crate::results::{Figure, Results, Row, Unit};
+use crate::server::Product;
 
 const WIDTH: usize = 900;
 const LABELS: usize = 330;

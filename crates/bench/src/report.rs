@@ -6,8 +6,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::flags::Flags;
-use crate::member::Product;
 use crate::results::{Figure, Results, Row, Unit};
+use crate::server::Product;
 
 /// Tells the user of one figure as soon as it is there.
 #[expect(clippy::print_stderr, reason = "progress is for the person who waits")]
@@ -117,7 +117,7 @@ fn conditions(flags: &Flags, products: &[Product]) -> String {
         (
             "Conditions",
             format!(
-                "one member, fsync on, loopback, the generator on the same machine; 10 connections, \
+                "one member unless the load says otherwise, fsync on, loopback, the generator on the same machine; 10 connections, \
                  256-byte values; {} keys of 60 bytes in the big load; {} s a load, median of {} rounds",
                 flags.keys(),
                 flags.seconds,

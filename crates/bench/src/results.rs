@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::closed_loop::Outcome;
-use crate::member::Member;
 use crate::proc::Usage;
+use crate::server::Server;
 
 /// What a figure counts, and so which way is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,14 +87,14 @@ pub(crate) struct Meter {
 
 impl Meter {
     /// Looks at the server before a load.
-    pub(crate) fn start(member: &Member) -> Result<Self> {
-        Ok(Self { before: member.usage()? })
+    pub(crate) fn start(server: &Server) -> Result<Self> {
+        Ok(Self { before: server.usage()? })
     }
 
     /// Looks again after `count` requests or events, and makes a figure of `value`.
     #[expect(clippy::cast_precision_loss, reason = "an average needs no 53 bits")]
-    pub(crate) fn figure(&self, member: &Member, value: f64, count: u64) -> Result<Figure> {
-        let after = member.usage()?;
+    pub(crate) fn figure(&self, server: &Server, value: f64, count: u64) -> Result<Figure> {
+        let after = server.usage()?;
         let each = |total: f64| (count > 0).then(|| total / count as f64);
         Ok(Figure {
             value,
@@ -105,13 +105,13 @@ impl Meter {
     }
 
     /// The figure of a closed loop: its rate and its latencies.
-    pub(crate) fn outcome(&self, member: &Member, outcome: &Outcome) -> Result<Figure> {
+    pub(crate) fn outcome(&self, server: &Server, outcome: &Outcome) -> Result<Figure> {
         let latencies = &outcome.latencies;
         Ok(Figure {
             p50: Some(latencies.quantile(0.5)),
             p99: Some(latencies.quantile(0.99)),
             max: Some(latencies.max()),
-            ..self.figure(member, outcome.rate(), latencies.count())?
+            ..self.figure(server, outcome.rate(), latencies.count())?
         })
     }
 }

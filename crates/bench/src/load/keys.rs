@@ -7,9 +7,9 @@ use api::etcdserverpb as pb;
 
 use super::Bench;
 use crate::closed_loop::{Numbered, Shape, Until, call, run};
-use crate::member::now;
 use crate::messages::{self, COMPACT, PUT, RANGE, frame, framed};
 use crate::results::{Figure, Meter, Unit};
+use crate::server::now;
 use crate::wire::Connection;
 
 const PREFIX: &str = "/registry/pods/";
@@ -46,7 +46,7 @@ async fn load(bench: &mut Bench<'_>) -> Result<()> {
 
 #[expect(clippy::cast_precision_loss, reason = "memory is not counted to the byte")]
 fn memory(bench: &mut Bench<'_>, name: &str) -> Result<()> {
-    let resident = bench.member.usage()?.resident;
+    let resident = bench.server.usage()?.resident;
     bench.add(name, Unit::Bytes, Figure { value: resident as f64, ..Figure::default() });
     Ok(())
 }
@@ -61,8 +61,8 @@ async fn count(bench: &mut Bench<'_>, in_flight: usize) -> Result<()> {
 /// Reads all keys in pages at the revision of the first.
 #[expect(clippy::cast_precision_loss, reason = "pages and keys are few enough")]
 async fn page(bench: &mut Bench<'_>) -> Result<()> {
-    let mut connection = Connection::open(bench.member.address()).await?;
-    let meter = Meter::start(bench.member)?;
+    let mut connection = Connection::open(bench.server.address()).await?;
+    let meter = Meter::start(bench.server)?;
     let mut latencies = crate::stats::Histogram::default();
     let mut request = pb::RangeRequest { limit: PAGE, ..messages::count(PREFIX) };
     request.count_only = false;
@@ -94,7 +94,7 @@ async fn page(bench: &mut Bench<'_>) -> Result<()> {
         p99: Some(latencies.quantile(0.99)),
         max: Some(latencies.max()),
         note,
-        ..meter.figure(bench.member, begun.elapsed().as_secs_f64() / share, latencies.count())?
+        ..meter.figure(bench.server, begun.elapsed().as_secs_f64() / share, latencies.count())?
     };
     bench.add("page through all keys, limit 500", Unit::Seconds, figure);
     Ok(())
@@ -119,12 +119,12 @@ async fn compact(bench: &mut Bench<'_>) -> Result<()> {
         frame(&messages::put(messages::key(number % total, total), messages::value(number)), out);
     };
     // Something to compact: a tenth of the keys get a second version.
-    let address = bench.member.address();
+    let addresses = bench.server.addresses();
     let shape = Shape { path: PUT, in_flight: 200, until: Until::Requests(total / 10) };
-    run(address, shape, &Numbered::new(0, overwrite).into()).await?;
-    bench.member.settle().await?;
+    run(&addresses, shape, &Numbered::new(0, overwrite).into()).await?;
+    bench.server.settle().await?;
 
-    let mut connection = Connection::open(address).await?;
+    let mut connection = Connection::open(bench.server.address()).await?;
     let current: pb::RangeResponse = messages::unframed(
         &call(&mut connection, RANGE, &framed(&messages::get(PREFIX.into(), true))).await?,
     )?;
@@ -135,20 +135,20 @@ async fn compact(bench: &mut Bench<'_>) -> Result<()> {
         call(&mut connection, COMPACT, &compaction).await?;
         anyhow::Ok(begun.elapsed())
     };
-    let meter = Meter::start(bench.member)?;
+    let meter = Meter::start(bench.server)?;
     let shape = Shape { until: Until::Elapsed(bench.flags.window() * 2), ..shape };
     let writers = Numbered::new(total, overwrite).into();
-    let (took, outcome) = tokio::try_join!(compacting, run(address, shape, &writers))?;
-    let figure = meter.outcome(bench.member, &outcome)?;
+    let (took, outcome) = tokio::try_join!(compacting, run(&addresses, shape, &writers))?;
+    let figure = meter.outcome(bench.server, &outcome)?;
     bench.add("put during compaction, 200 in flight", Unit::PerSecond, figure);
     let figure = Figure { value: took.as_secs_f64(), ..Figure::default() };
     bench.add("compaction under load", Unit::Seconds, figure);
-    bench.member.settle().await
+    bench.server.settle().await
 }
 
 async fn restart(bench: &mut Bench<'_>, name: &str, signal: &str) -> Result<()> {
-    let took = bench.member.restart(signal).await?;
+    let took = bench.server.restart(signal).await?;
     let figure = Figure { value: took.as_secs_f64(), ..Figure::default() };
     bench.add(name, Unit::Seconds, figure);
-    bench.member.settle().await
+    bench.server.settle().await
 }

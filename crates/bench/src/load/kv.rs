@@ -18,18 +18,13 @@ pub(crate) async fn all(bench: &mut Bench<'_>) -> Result<()> {
     let until = Until::Elapsed(bench.flags.window());
     if bench.flags.wants(LoadName::Put) {
         for in_flight in IN_FLIGHT {
-            let shape = Shape { path: PUT, in_flight, until };
-            bench.measure(&format!("put, {in_flight} in flight"), shape, Numbered::new(0, put_hot)).await?;
+            put(bench, "", in_flight).await?;
         }
     }
     if bench.flags.wants(LoadName::Get) {
-        for (word, serializable) in [("linearizable", false), ("serializable", true)] {
+        for serializable in [false, true] {
             for in_flight in IN_FLIGHT {
-                let load = Numbered::new(0, move |number, out: &mut Vec<u8>| {
-                    frame(&messages::get(messages::hot_key(number), serializable), out);
-                });
-                let shape = Shape { path: RANGE, in_flight, until };
-                bench.measure(&format!("get {word}, {in_flight} in flight"), shape, load).await?;
+                get(bench, "", in_flight, serializable).await?;
             }
         }
     }
@@ -44,15 +39,39 @@ pub(crate) async fn all(bench: &mut Bench<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Puts to the hot keys, under a name that begins with `what`.
+pub(super) async fn put(bench: &mut Bench<'_>, what: &str, in_flight: usize) -> Result<()> {
+    let shape = Shape { path: PUT, in_flight, until: Until::Elapsed(bench.flags.window()) };
+    let name = format!("{what}put, {in_flight} in flight");
+    bench.measure(&name, shape, Numbered::new(0, put_hot)).await?;
+    Ok(())
+}
+
+/// Reads of the hot keys, under a name that begins with `what`.
+pub(super) async fn get(
+    bench: &mut Bench<'_>,
+    what: &str,
+    in_flight: usize,
+    serializable: bool,
+) -> Result<()> {
+    let load = Numbered::new(0, move |number, out: &mut Vec<u8>| {
+        frame(&messages::get(messages::hot_key(number), serializable), out);
+    });
+    let shape = Shape { path: RANGE, in_flight, until: Until::Elapsed(bench.flags.window()) };
+    let word = if serializable { "serializable" } else { "linearizable" };
+    bench.measure(&format!("{what}get {word}, {in_flight} in flight"), shape, load).await?;
+    Ok(())
+}
+
 fn put_hot(number: u64, out: &mut Vec<u8>) {
     frame(&messages::put(messages::hot_key(number), messages::value(number)), out);
 }
 
 /// Writes every hot key once, which also warms the server up.
-async fn fill(bench: &Bench<'_>) -> Result<()> {
+pub(super) async fn fill(bench: &Bench<'_>) -> Result<()> {
     let shape = Shape { path: PUT, in_flight: 200, until: Until::Requests(HOT_KEYS) };
-    run(bench.member.address(), shape, &Numbered::new(0, put_hot).into()).await?;
-    bench.member.settle().await
+    run(&bench.server.addresses(), shape, &Numbered::new(0, put_hot).into()).await?;
+    bench.server.settle().await
 }
 
 /// Each slot owns a key and writes it again and again, guarded by the revision it last saw.

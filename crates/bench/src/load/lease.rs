@@ -10,9 +10,9 @@ use futures_util::future::try_join_all;
 use super::Bench;
 use crate::closed_loop::{Numbered, Shape, Until, call, run};
 use crate::flags::LoadName;
-use crate::member::now;
 use crate::messages::{self, LEASE_GRANT, LEASE_KEEP_ALIVE, PUT, RANGE, frame, framed};
 use crate::results::{Meter, Unit};
+use crate::server::now;
 use crate::stats::Histogram;
 use crate::streams::Streams;
 use crate::wire::Connection;
@@ -41,8 +41,8 @@ async fn grant(bench: &Bench<'_>, first: i64, count: usize, ttl: Duration) -> Re
         frame(&pb::LeaseGrantRequest { ttl, id: id.try_into().unwrap_or_default() }, out);
     });
     let until = Until::Requests(u64::try_from(count)?);
-    run(bench.member.address(), Shape { path: LEASE_GRANT, in_flight: 200, until }, &load.into()).await?;
-    bench.member.settle().await
+    run(&bench.server.addresses(), Shape { path: LEASE_GRANT, in_flight: 200, until }, &load.into()).await?;
+    bench.server.settle().await
 }
 
 /// Renews 10,000 leases over 100 streams as fast as answers come.
@@ -50,7 +50,7 @@ async fn keep_alive(bench: &mut Bench<'_>) -> Result<()> {
     let leases = bench.flags.scaled(10_000);
     let first = 1_000_000;
     grant(bench, first, leases, Duration::from_secs(3600)).await?;
-    let meter = Meter::start(bench.member)?;
+    let meter = Meter::start(bench.server)?;
     let window = bench.flags.window();
     let begun = now();
     let lanes = try_join_all((0..CONNECTIONS).map(|lane| renew(bench, first, leases, lane, window))).await?;
@@ -60,9 +60,9 @@ async fn keep_alive(bench: &mut Bench<'_>) -> Result<()> {
         latencies.merge(lane);
     }
     let outcome = crate::closed_loop::Outcome { latencies, elapsed };
-    let figure = meter.outcome(bench.member, &outcome)?;
+    let figure = meter.outcome(bench.server, &outcome)?;
     bench.add("lease keep-alive, 100 streams", Unit::PerSecond, figure);
-    bench.member.settle().await
+    bench.server.settle().await
 }
 
 /// One connection's ten streams: each renews its leases in turn, some at a time.
@@ -73,7 +73,7 @@ async fn renew(
     lane: usize,
     window: Duration,
 ) -> Result<Histogram> {
-    let mut streams = Streams::connect(bench.member.address()).await?;
+    let mut streams = Streams::connect(bench.server.address()).await?;
     let mut latencies = Histogram::default();
     let mut next = lane;
     let mut message = Vec::new();
@@ -125,13 +125,13 @@ async fn expiry(bench: &mut Bench<'_>) -> Result<()> {
         frame(&pb::PutRequest { lease, ..put }, out);
     });
     let until = Until::Requests(u64::try_from(leases)?);
-    run(bench.member.address(), Shape { path: PUT, in_flight: 200, until }, &attach.into()).await?;
+    run(&bench.server.addresses(), Shape { path: PUT, in_flight: 200, until }, &attach.into()).await?;
     renew_all(bench, first, leases).await?;
 
     let due = now() + EXPIRY_TTL;
     tokio::time::sleep_until(due.into()).await;
-    let meter = Meter::start(bench.member)?;
-    let mut connection = Connection::open(bench.member.address()).await?;
+    let meter = Meter::start(bench.server)?;
+    let mut connection = Connection::open(bench.server.address()).await?;
     let question = framed(&pb::RangeRequest { serializable: true, ..messages::count("/leased/") });
     loop {
         let answer: pb::RangeResponse = messages::unframed(&call(&mut connection, RANGE, &question).await?)?;
@@ -141,7 +141,7 @@ async fn expiry(bench: &mut Bench<'_>) -> Result<()> {
         ensure!(due.elapsed() < EXPIRY_LIMIT, "{} keys never went", answer.count);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let figure = meter.figure(bench.member, due.elapsed().as_secs_f64(), u64::try_from(leases)?)?;
+    let figure = meter.figure(bench.server, due.elapsed().as_secs_f64(), u64::try_from(leases)?)?;
     bench.add("leases due together: last key gone after", Unit::Seconds, figure);
     Ok(())
 }
@@ -149,7 +149,7 @@ async fn expiry(bench: &mut Bench<'_>) -> Result<()> {
 /// Renews every lease once, so that all are due together.
 async fn renew_all(bench: &Bench<'_>, first: i64, leases: usize) -> Result<()> {
     let answered = Cell::new(0);
-    let mut streams = Streams::connect(bench.member.address()).await?;
+    let mut streams = Streams::connect(bench.server.address()).await?;
     let mut count = |_: u32, message: &[u8]| {
         let answer = <pb::LeaseKeepAliveResponse as prost::Message>::decode(message)?;
         ensure!(answer.ttl > 0, "lease {} was gone before it was due", answer.id);

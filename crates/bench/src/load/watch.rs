@@ -10,9 +10,9 @@ use futures_util::future::try_join_all;
 use super::Bench;
 use crate::closed_loop::{Numbered, Shape, Until, run};
 use crate::flags::LoadName;
-use crate::member::now;
 use crate::messages::{self, PUT, WATCH, frame, framed, skim_watch_response};
 use crate::results::{Figure, Meter, Unit};
+use crate::server::now;
 use crate::streams::Streams;
 
 /// After the last write, events may take this long to arrive.
@@ -35,10 +35,10 @@ pub(crate) async fn all(bench: &mut Bench<'_>) -> Result<()> {
 #[expect(clippy::cast_precision_loss, reason = "a rate needs no 53 bits")]
 async fn fanout(bench: &mut Bench<'_>) -> Result<()> {
     let puts = u64::try_from(bench.flags.scaled(2000))?;
-    let address = bench.member.address();
-    let mut audience = Audience::open(address, 1000, 10, "/fanout/", true).await?;
+    let addresses = bench.server.addresses();
+    let mut audience = Audience::open(bench.server.address(), 1000, 10, "/fanout/", true).await?;
     let expected = puts * 1000;
-    let meter = Meter::start(bench.member)?;
+    let meter = Meter::start(bench.server)?;
     let begun = now();
     let writing = async {
         let load = Numbered::new(0, |number, out: &mut Vec<u8>| {
@@ -46,7 +46,7 @@ async fn fanout(bench: &mut Bench<'_>) -> Result<()> {
             frame(&messages::put(key.into(), messages::value(number)), out);
         });
         let shape = Shape { path: PUT, in_flight: 50, until: Until::Requests(puts) };
-        run(address, shape, &load.into()).await
+        run(&addresses, shape, &load.into()).await
     };
     let (outcome, arrived) = tokio::try_join!(writing, audience.listen(expected, DELIVERY_LIMIT))?;
     ensure!(arrived.events == expected, "{} of {expected} events arrived", arrived.events);
@@ -57,24 +57,24 @@ async fn fanout(bench: &mut Bench<'_>) -> Result<()> {
         p50: Some(latencies.quantile(0.5)),
         p99: Some(latencies.quantile(0.99)),
         max: Some(latencies.max()),
-        ..meter.figure(bench.member, rate, expected)?
+        ..meter.figure(bench.server, rate, expected)?
     };
     bench.add("events to 1000 watchers, 10 streams", Unit::PerSecond, figure);
-    bench.member.settle().await
+    bench.server.settle().await
 }
 
 /// One writer with one put in flight, and `watches` watches on its key over 100 streams.
 async fn serial_writer(bench: &mut Bench<'_>, watches: usize) -> Result<()> {
-    let address = bench.member.address();
-    let mut audience = Audience::open(address, watches, 100, "/serial/key", false).await?;
-    let meter = Meter::start(bench.member)?;
+    let addresses = bench.server.addresses();
+    let mut audience = Audience::open(bench.server.address(), watches, 100, "/serial/key", false).await?;
+    let meter = Meter::start(bench.server)?;
     let written = Cell::new(None);
     let writing = async {
         let load = Numbered::new(0, |number, out: &mut Vec<u8>| {
             frame(&messages::put("/serial/key".into(), messages::value(number)), out);
         });
         let shape = Shape { path: PUT, in_flight: 1, until: Until::Elapsed(bench.flags.window()) };
-        let outcome = run(address, shape, &load.into()).await?;
+        let outcome = run(&addresses, shape, &load.into()).await?;
         written.set(Some((outcome.latencies.count(), now())));
         anyhow::Ok(outcome)
     };
@@ -90,11 +90,11 @@ async fn serial_writer(bench: &mut Bench<'_>, watches: usize) -> Result<()> {
     let lag = arrived.last.saturating_duration_since(end);
     let figure = Figure {
         note: (lag > Duration::from_millis(100)).then(|| format!("events {:.1} s behind", lag.as_secs_f64())),
-        ..meter.outcome(bench.member, &outcome)?
+        ..meter.outcome(bench.server, &outcome)?
     };
     bench.add(&format!("put, 1 in flight, {watches} watches on its key"), Unit::PerSecond, figure);
     drop(audience);
-    bench.member.settle().await
+    bench.server.settle().await
 }
 
 /// Connections with watching streams on them.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use openraft::raft::ClientWriteResult;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
@@ -35,6 +36,8 @@ pub(crate) struct Proposer {
     pub(crate) leadership: watch::Receiver<Leadership>,
     pub(crate) applied: watch::Receiver<Option<LogId>>,
     pub(crate) stopped: watch::Receiver<bool>,
+    /// Where proposals wait for a leader; an application may submit from threads of its own.
+    pub(crate) runtime: Handle,
     /// How long a proposal waits for a leader.
     pub(crate) patience: Duration,
 }
@@ -57,7 +60,7 @@ impl Proposer {
             Err(error) => return Proposal::refused(error),
         };
         let this = Arc::clone(self);
-        Proposal::routed(tokio::spawn(async move {
+        Proposal::routed(self.runtime.spawn(async move {
             let position = this.route(data).await?;
             drop(share);
             this.wait_applied(position.index).await?;
@@ -111,7 +114,7 @@ impl Proposer {
             Err(error) => return on_failure(error),
         };
         let this = Arc::clone(self);
-        tokio::spawn(async move {
+        self.runtime.spawn(async move {
             let routed = this.route(data).await;
             drop(share);
             if let Err(error) = routed {

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{FutureExt, StreamExt};
+use futures_util::{FutureExt, Stream, StreamExt};
 use http::uri::PathAndQuery;
 use openraft::base::{BoxFuture, BoxStream};
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
@@ -97,6 +97,28 @@ fn rpc_error(status: &Status) -> RPCError<TypeConfig> {
 }
 
 impl Peer {
+    /// Opens a stream of entries; it ends when the member is to be reached elsewhere.
+    async fn entries<S>(
+        &self,
+        input: S,
+    ) -> Result<impl Stream<Item = Result<AppendResponse, Status>> + use<S>, Status>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
+    {
+        let link = self.links.link(self.target, Purpose::Entries)?;
+        let mut grpc = links::client(link.channel);
+        grpc.ready().await.map_err(|error| Status::from_error(error.into()))?;
+        let requests = input.map(|request| AppendRequest::new(&request));
+        let requests = self.links.request(self.target, requests);
+        let path = PathAndQuery::from_static(wire::APPEND);
+        let codec = ProstCodec::<AppendRequest, AppendResponse>::default();
+        let responses = grpc.streaming(requests, path, codec).await;
+        let responses = responses.map_err(|status| self.links.heard(status))?.into_inner();
+        let mut moved = link.moved;
+        let moved = async move { moved.changed().await.ok() };
+        Ok(responses.take_until(moved.boxed()))
+    }
+
     async fn ask(
         &self,
         request: &VoteRequest<TypeConfig>,
@@ -139,29 +161,25 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         >,
     >
     where
-        S: futures_util::Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
         if self.purpose != Purpose::Entries {
             return stream_append_sequential(self, input, option);
         }
         async move {
-            let link = self.links.link(self.target, Purpose::Entries).map_err(|status| rpc_error(&status))?;
-            let mut grpc = links::client(link.channel);
-            grpc.ready().await.map_err(|error| rpc_error(&Status::from_error(error.into())))?;
-            let requests = input.map(|request| AppendRequest::new(&request));
-            let requests = self.links.request(self.target, requests);
-            let path = PathAndQuery::from_static(wire::APPEND);
-            let codec = ProstCodec::<AppendRequest, AppendResponse>::default();
-            let responses = grpc.streaming(requests, path, codec).await;
-            let responses = responses.map_err(|status| rpc_error(&self.links.heard(status)))?.into_inner();
-            let mut moved = link.moved;
-            let moved = async move { moved.changed().await.ok() };
-            let responses = responses
-                .map(|response| match response {
-                    Ok(response) => Ok(response.into_raft()),
-                    Err(status) => Err(rpc_error(&self.links.heard(status))),
-                })
-                .take_until(moved.boxed());
+            let responses = match self.entries(input).await {
+                Ok(responses) => responses,
+                Err(status) => {
+                    // openraft's own pause comes with the requests, of which none has been asked for yet.
+                    tokio::time::sleep(RETRY).await;
+                    return Err(rpc_error(&status));
+                }
+            };
+            let links = Arc::clone(&self.links);
+            let responses = responses.map(move |response| match response {
+                Ok(response) => Ok(response.into_raft()),
+                Err(status) => Err(rpc_error(&links.heard(status))),
+            });
             let responses: BoxStream<'s, _> = responses.boxed();
             Ok(responses)
         }

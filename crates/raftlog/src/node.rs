@@ -10,6 +10,7 @@ use bytes::Bytes;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{InitializeError, RaftError};
 use openraft::rt::Instant as _;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tonic::Status as GrpcStatus;
 
@@ -245,6 +246,7 @@ impl Node {
             leadership: leadership.clone(),
             applied: applied.clone(),
             stopped: parts.stopped(),
+            runtime: Handle::current(),
             patience: config.proposal_timeout,
         });
         let answer = config.answer.unwrap_or_else(|| Arc::new(Mute));

@@ -23,11 +23,15 @@ use crate::config::{Config, LogFormat, LogOutput};
 /// Installs the logger of the process. A second call, as by a second embedded member, keeps the first.
 pub fn init(config: &Config) {
     let lines = Lines { format: config.log_format, output: Mutex::new(open(&config.log_output)) };
-    // Libraries below us speak of their own insides; from them, only what is wrong is of interest.
+    // Libraries below us speak of their own insides; from them, only what is wrong is of interest. openraft warns of every
+    // message that an unreachable member does not get; raftlog says once what that means.
+    let openraft =
+        if config.log_level >= LevelFilter::DEBUG { LevelFilter::WARN } else { LevelFilter::ERROR };
     let filter = tracing_subscriber::filter::Targets::new()
         .with_default(config.log_level.min(LevelFilter::WARN))
         .with_target("etcd_rs", config.log_level)
         .with_target("etcd_rs_server", config.log_level)
+        .with_target("openraft", openraft)
         .with_target("raftlog", config.log_level)
         .with_target("etcd_rs_mvcc", config.log_level)
         .with_target("etcd_rs_backend", config.log_level)

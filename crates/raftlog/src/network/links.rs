@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::error::Error as _;
+use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -113,6 +114,8 @@ struct Known {
     urls: Vec<String>,
     channels: [Option<Channel>; 3],
     moved: Option<watch::Sender<()>>,
+    /// Whether the last message got through; unknown before the first.
+    is_active: Option<bool>,
 }
 
 /// All connections of this member to others.
@@ -227,7 +230,30 @@ impl Links {
         grpc.ready().await.map_err(|error| Status::from_error(error.into()))?;
         let codec = ProstCodec::<Q, A>::default();
         let answer = grpc.unary(self.request(to, message), PathAndQuery::from_static(path), codec).await;
+        if purpose == Purpose::Control {
+            self.note(to, answer.as_ref().err());
+        }
         Ok(answer.map_err(|status| self.heard(status))?.into_inner())
+    }
+
+    /// Says once that a member has become unreachable, and once that it is back.
+    fn note(&self, to: u64, failure: Option<&Status>) {
+        let is_active = failure.is_none_or(|status| status.code() != Code::Unavailable);
+        let mut known = self.known();
+        let Some(entry) = known.get_mut(&to) else { return };
+        let was_active = entry.is_active.replace(is_active);
+        if was_active == Some(is_active) {
+            return;
+        }
+        drop(known);
+        match failure.filter(|_| !is_active) {
+            None => tracing::info!(peer_id = %format!("{to:x}"), "peer became active"),
+            Some(status) => tracing::warn!(
+                peer_id = %format!("{to:x}"),
+                error = %Reasons(status),
+                "peer became inactive (message send to peer failed)"
+            ),
+        }
     }
 
     /// Looks at a refusal: whoever was removed learns it so, and stops.
@@ -236,6 +262,22 @@ impl Links {
             self.failure.set(Error::Removed { member: self.member });
         }
         status
+    }
+}
+
+/// An error's innermost cause, which alone says something.
+struct Reasons<'a>(&'a Status);
+
+impl fmt::Display for Reasons<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            if let Some(reason) = error.downcast_ref::<NoConnection>() {
+                return fmt::Display::fmt(reason, f);
+            }
+            cause = error.source();
+        }
+        f.write_str(self.0.message())
     }
 }
 

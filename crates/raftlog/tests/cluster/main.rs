@@ -222,6 +222,40 @@ async fn a_read_at_any_member_covers_what_was_acknowledged_anywhere() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_application_submits_at_any_member_from_a_thread_of_its_own() {
+    let mut cluster = Cluster::start(3).await;
+    cluster.leader().await;
+    for id in 1..=3 {
+        let node = cluster.node(id);
+        let submitted = std::thread::spawn(move || {
+            let data = format!("from {id}").into();
+            node.submit(data, |error| panic!("{error}")).unwrap();
+        });
+        submitted.join().unwrap();
+        let (node, data) = (cluster.node(id), Bytes::from(format!("from {id}")));
+        let mut applied = node.applied();
+        while !cluster.data(id).contains(&data) {
+            soon("applying", applied.changed()).await.unwrap();
+        }
+    }
+    cluster.shutdown().await;
+}
+
+/// openraft pauses between requests it could not send, but not between streams that could not be opened.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_cannot_be_reached_is_not_tried_in_a_hurry() {
+    let mut cluster = Cluster::start(3).await;
+    let leader = cluster.leader().await;
+    cluster.cuts.cut(leader, leader % 3 + 1);
+    soon("a proposal", cluster.node(leader).propose("x".into())).await.unwrap();
+    let begun = std::time::Instant::now();
+    soon("attempts", cluster.cuts.attempts(30)).await;
+    let each = begun.elapsed() / 30;
+    assert!(each >= Duration::from_millis(10), "an attempt every {each:?}");
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_leader_is_replaced_and_catches_up_when_it_comes_back() {
     let mut cluster = Cluster::start(3).await;
     let old = cluster.leader().await;

@@ -17,12 +17,16 @@ use tokio::task::JoinHandle;
 
 /// Which members cannot reach which, as pairs of who calls and who is called.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Cuts(Arc<watch::Sender<BTreeSet<(u64, u64)>>>);
+pub(crate) struct Cuts {
+    cuts: Arc<watch::Sender<BTreeSet<(u64, u64)>>>,
+    /// Attempts to connect along a way that is cut.
+    attempts: Arc<watch::Sender<usize>>,
+}
 
 impl Cuts {
     /// Cuts what is under way from one member to another, and whatever is tried later.
     pub(crate) fn cut(&self, from: u64, to: u64) {
-        self.0.send_if_modified(|cuts| cuts.insert((from, to)));
+        self.cuts.send_if_modified(|cuts| cuts.insert((from, to)));
     }
 
     /// Cuts a member off from all others, both ways.
@@ -36,11 +40,18 @@ impl Cuts {
     }
 
     pub(crate) fn heal(&self) {
-        self.0.send_replace(BTreeSet::new());
+        self.cuts.send_replace(BTreeSet::new());
+    }
+
+    /// Waits for so many more attempts to connect in vain.
+    pub(crate) async fn attempts(&self, more: usize) {
+        let mut attempts = self.attempts.subscribe();
+        let wanted = *attempts.borrow() + more;
+        attempts.wait_for(|attempts| *attempts >= wanted).await.unwrap();
     }
 
     fn is_cut(&self, from: u64, to: u64) -> bool {
-        self.0.borrow().contains(&(from, to))
+        self.cuts.borrow().contains(&(from, to))
     }
 }
 
@@ -59,12 +70,13 @@ impl Dial for Dialer {
         async move {
             let to = this.listeners.lock().unwrap().get(&url).copied().unwrap_or_default();
             if this.cuts.is_cut(this.from, to) {
+                this.cuts.attempts.send_modify(|attempts| *attempts += 1);
                 return Err(io::Error::new(io::ErrorKind::ConnectionRefused, "the way is cut"));
             }
             let mut socket = TcpStream::connect(url.trim_start_matches("http://")).await?;
             socket.set_nodelay(true)?;
             let (ours, mut theirs) = tokio::io::duplex(1 << 20);
-            let mut cuts = this.cuts.0.subscribe();
+            let mut cuts = this.cuts.cuts.subscribe();
             tokio::spawn(async move {
                 let is_cut = cuts.wait_for(|cuts| cuts.contains(&(this.from, to)));
                 tokio::select! {

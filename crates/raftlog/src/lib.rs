@@ -109,15 +109,17 @@ mod runtime;
 mod sole_voter;
 mod state_machine;
 mod supervisor;
+mod transfer;
 mod types;
 
 pub use application::{Application, ApplicationError, Applied, Entry, LogId};
 pub use config::{Config, Member};
 pub use error::{CallError, Error, ProposeError, ReadIndexError, Result};
 pub use leadership::Leadership;
-pub use membership::{Change, ChangeError, Membership, Progress, TransferError};
+pub use membership::{Change, ChangeError, Membership};
 pub use metrics::{Histogram, Metrics};
 pub use network::dial::{Answer, Dial, Io, Tcp};
 pub use network::service::PeerService;
 pub use node::{Node, Status};
 pub use proposal::Proposal;
+pub use transfer::{Progress, TransferError};

@@ -15,6 +15,7 @@ use std::ops::{Bound, RangeBounds};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use futures_util::stream::{self, Stream};
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
@@ -62,6 +63,8 @@ struct Shared {
     metrics: Arc<LogMetrics>,
     sole_voter: Arc<SoleVoter>,
     cache_bytes: usize,
+    /// When the write under way began.
+    writing: Mutex<Option<Instant>>,
 }
 
 /// The thread that writes; joined when the log is closed.
@@ -90,6 +93,7 @@ impl LogStore {
             metrics: Arc::default(),
             sole_voter,
             cache_bytes,
+            writing: Mutex::default(),
         });
         shared.queue.ride(|queued| *queued = riders);
         let writer = Writer::new(Arc::clone(&shared), riders);
@@ -149,6 +153,11 @@ impl LogStore {
             id: identity.member,
             cluster: identity.cluster,
         })
+    }
+
+    /// How long the write under way has taken so far.
+    pub(crate) fn writing_for(&self) -> Option<Duration> {
+        self.shared.writing.lock().unwrap_or_else(PoisonError::into_inner).map(|begun| begun.elapsed())
     }
 
     /// Waits until everything that was asked for so far is durable, what only rides along included.

@@ -153,38 +153,6 @@ pub enum ChangeError {
     Stopped,
 }
 
-/// Why leadership was not handed over.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum TransferError {
-    /// This member does not lead.
-    #[error("this member is not the leader")]
-    NotLeader,
-    /// The target cannot take over: it is no voter, is not heard of, or lags.
-    #[error("member {to:x} cannot lead: {reason}")]
-    Unfit {
-        /// Who was to lead.
-        to: u64,
-        /// Why it cannot.
-        reason: &'static str,
-    },
-    /// Nobody took over in time; whoever leads now is not the target.
-    #[error("leadership was not taken over in time")]
-    TimedOut,
-    /// The node stopped.
-    #[error("the node has stopped")]
-    Stopped,
-}
-
-/// How far a leader knows a member to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Progress {
-    /// The newest entry it is known to have.
-    pub matched: Option<LogId>,
-    /// How long ago it last confirmed this leader.
-    pub acknowledged: Option<Duration>,
-}
-
 /// Proposes a change as the leader, waiting for others to be done.
 pub(crate) async fn change(raft: &Raft, change: &Change, data: Bytes) -> Result<LogId, ChangeError> {
     let deadline = Instant::now() + BUSY;

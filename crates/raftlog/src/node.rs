@@ -9,7 +9,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{InitializeError, RaftError};
-use openraft::rt::Instant as _;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tonic::Status as GrpcStatus;
@@ -25,7 +24,7 @@ use crate::forward::Proposer;
 use crate::leadership::{Follower, Leadership};
 use crate::log_store::LogStore;
 use crate::log_store::disk::{Disk, RocksDisk};
-use crate::membership::{self, Change, ChangeError, Membership, Progress, TransferError};
+use crate::membership::{self, Change, ChangeError, Membership};
 use crate::metrics::{ApplyMetrics, Metrics};
 use crate::network::Network;
 use crate::network::dial::{Answer, Mute};
@@ -41,12 +40,10 @@ use crate::sole_voter::SoleVoter;
 use crate::state_machine::worker::{FlushPolicy, Worker};
 use crate::state_machine::{ApplyQueue, StateMachine, Transfers};
 use crate::supervisor::{self, Parts};
+use crate::transfer::{Progress, Transfer, TransferError};
 use crate::types::{self, TypeConfig};
 
 pub(crate) type Raft = openraft::Raft<TypeConfig, StateMachine>;
-
-/// Entries that the next leader may lack when leadership is handed over.
-const TRANSFER_LAG: u64 = 500;
 
 /// A handle to a member of the cluster. Cloning gives another handle to the same member.
 ///
@@ -59,7 +56,6 @@ pub struct Node {
 
 struct Inner {
     id: u64,
-    election_timeout: Duration,
     raft: Raft,
     log: LogStore,
     failure: Failure,
@@ -69,6 +65,7 @@ struct Inner {
     links: Arc<Links>,
     answer: Arc<dyn Answer>,
     peers: PeerService,
+    transfer: Transfer,
     applied: watch::Receiver<Option<LogId>>,
     apply_metrics: Arc<ApplyMetrics>,
     leadership: watch::Receiver<Leadership>,
@@ -249,6 +246,15 @@ impl Node {
             runtime: Handle::current(),
             patience: config.proposal_timeout,
         });
+        let transfer = Transfer {
+            id: config.id,
+            raft: raft.clone(),
+            log: log.clone(),
+            leadership: leadership.clone(),
+            membership: membership.clone(),
+            election_timeout: config.election_timeout,
+        };
+        tokio::spawn(transfer.clone().when_the_disk_stalls());
         let answer = config.answer.unwrap_or_else(|| Arc::new(Mute));
         let peers = PeerService::new(service::Inner {
             cluster: config.cluster_id,
@@ -262,7 +268,6 @@ impl Node {
         });
         let inner = Inner {
             id: config.id,
-            election_timeout: config.election_timeout,
             raft,
             log,
             failure,
@@ -272,6 +277,7 @@ impl Node {
             links,
             answer,
             peers,
+            transfer,
             applied,
             apply_metrics,
             leadership,
@@ -403,20 +409,7 @@ impl Node {
 
     /// How far the others are, as far as this member knows; nothing unless it leads.
     pub fn progress(&self) -> BTreeMap<u64, Progress> {
-        let metrics = self.inner.raft.data_metrics();
-        let metrics = metrics.borrow_watched();
-        let matched = metrics.replication.iter().flatten();
-        let mut progress: BTreeMap<u64, Progress> = matched
-            .map(|(&id, matched)| {
-                (id, Progress { matched: matched.as_ref().map(types::from_raft), acknowledged: None })
-            })
-            .collect();
-        for (&id, at) in metrics.heartbeat.iter().flatten() {
-            if let Some(at) = at {
-                progress.entry(id).or_default().acknowledged = Some(at.elapsed());
-            }
-        }
-        progress
+        self.inner.transfer.progress()
     }
 
     /// Hands leadership to a voter, and returns when it leads.
@@ -426,33 +419,7 @@ impl Node {
     /// Fails at once when this member does not lead or the target is not fit to, and after two election timeouts when
     /// the target has not taken over; then whoever wins the election leads.
     pub async fn transfer_leadership(&self, to: u64) -> Result<(), TransferError> {
-        let mut leadership = self.leadership();
-        if !leadership.borrow_and_update().is_leader {
-            return Err(TransferError::NotLeader);
-        }
-        if to == self.inner.id {
-            return Ok(());
-        }
-        let unfit = |reason| Err(TransferError::Unfit { to, reason });
-        if !self.inner.membership.borrow().voters.contains(&to) {
-            return unfit("it is no voter");
-        }
-        // openraft checks nothing and never takes a transfer back, so it must be likely to succeed.
-        let progress = self.progress().get(&to).copied().unwrap_or_default();
-        if progress.acknowledged.is_none_or(|age| age > self.inner.election_timeout / 2) {
-            return unfit("it has not been heard lately");
-        }
-        let last = self.inner.log.positions().last.map_or(0, |last| last.index);
-        if progress.matched.is_none_or(|matched| matched.index + TRANSFER_LAG < last) {
-            return unfit("it lags");
-        }
-        self.inner.raft.trigger().transfer_leader(to).await.map_err(|_| TransferError::Stopped)?;
-        let taken = leadership.wait_for(|leadership| leadership.leader == Some(to));
-        match tokio::time::timeout(2 * self.inner.election_timeout, taken).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) => Err(TransferError::Stopped),
-            Err(_) => Err(TransferError::TimedOut),
-        }
+        self.inner.transfer.to(to).await
     }
 
     /// Where this member stands.

@@ -9,7 +9,8 @@
 //! ```
 
 use std::mem;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
 use openraft::storage::IOFlushed;
 use tokio::sync::oneshot;
@@ -88,10 +89,17 @@ impl Writer {
     fn write_batch(&mut self, steps: &[Step], riders: Riders) -> Result<(), Error> {
         let changes = changes(steps, riders, self.written);
         let watch = Stopwatch::start();
-        let bytes = self.shared.disk.write(&changes)?;
+        self.writing(Some(Instant::now()));
+        let written = self.shared.disk.write(&changes);
+        self.writing(None);
+        let bytes = written?;
         self.shared.metrics.written(watch.elapsed(), bytes, changes.len());
         self.written = riders;
         Ok(())
+    }
+
+    fn writing(&self, since: Option<Instant>) {
+        *self.shared.writing.lock().unwrap_or_else(PoisonError::into_inner) = since;
     }
 
     /// Drops the files of purged entries now and then. What is purged is on disk by now, so a crash cannot bring

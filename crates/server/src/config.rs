@@ -2,6 +2,8 @@
 //!
 //! [`flags`](crate::flags) holds what a user typed; [`Config::check`] is the door between the two, with etcd's messages.
 
+mod security;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,6 +11,8 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::error::{Error, Result};
 use crate::url::Url;
+
+pub use security::{ClientTls, PeerTls};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +64,12 @@ pub struct Config {
     pub initial_cluster_token: String,
     /// Whether this member becomes the only one of its cluster, whatever the membership was.
     pub force_new_cluster: bool,
+    /// TLS towards clients.
+    pub client_tls: ClientTls,
+    /// TLS among members.
+    pub peer_tls: PeerTls,
+    /// For how many years certificates are valid that the member makes itself.
+    pub self_signed_cert_validity: u32,
     /// How often a leader tells the others that it is there.
     pub heartbeat_interval: Duration,
     /// How long a follower waits for that before it stands for election.
@@ -110,6 +120,9 @@ impl Default for Config {
             initial_cluster_state: ClusterState::New,
             initial_cluster_token: "etcd-cluster".to_owned(),
             force_new_cluster: false,
+            client_tls: ClientTls::default(),
+            peer_tls: PeerTls::default(),
+            self_signed_cert_validity: 1,
             heartbeat_interval: Duration::from_millis(100),
             election_timeout: Duration::from_millis(1000),
             snapshot_count: 10_000,
@@ -137,6 +150,8 @@ impl Config {
     /// [`Error::Config`] with the text etcd prints for the first thing that is wrong.
     pub fn check(&self) -> Result<()> {
         self.check_urls()?;
+        self.client_tls.check()?;
+        self.peer_tls.check()?;
         let (heartbeat, election) = (self.heartbeat_interval.as_millis(), self.election_timeout.as_millis());
         if heartbeat == 0 {
             return Err(Error::config("--heartbeat-interval must be >0 (set to 0ms)"));

@@ -20,6 +20,9 @@ pub enum Error {
     /// The data directory cannot be used; the text says why and what to do.
     #[error("{0}")]
     DataDir(String),
+    /// A certificate, key or other file of TLS cannot be used, or they contradict each other.
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
     /// The stored state could not be read or written.
     #[error(transparent)]
     Backend(#[from] backend::Error),

@@ -16,6 +16,7 @@ mod file;
 pub(crate) mod fuzzing;
 mod remark;
 mod table;
+mod tls;
 mod value;
 
 use std::path::PathBuf;

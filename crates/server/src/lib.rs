@@ -40,12 +40,14 @@ mod peer;
 mod proposal;
 mod read;
 mod rpc;
+mod security;
 mod serve;
 mod server;
 mod url;
 mod watches;
 
-pub use config::{ClusterState, Config, LogFormat, LogOutput};
+pub use config::{ClientTls, ClusterState, Config, LogFormat, LogOutput, PeerTls};
 pub use error::{Error, Result};
 pub use flags::Launch;
 pub use server::Server;
+pub use tls::{Settings as TlsSettings, Version as TlsVersion};

@@ -3,8 +3,10 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use tls::Acceptor;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use crate::error::{Error, Result};
@@ -18,6 +20,8 @@ const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 pub(crate) struct Listener {
     url: Url,
     socket: Socket,
+    /// What makes connections safe, if the URL asks for that.
+    acceptor: Option<Arc<Acceptor>>,
 }
 
 #[derive(Debug)]
@@ -51,20 +55,22 @@ pub(crate) enum Accepted {
 }
 
 impl Listener {
-    /// Binds a URL; port 0 takes a free one, and a socket file that was left behind is replaced.
+    /// Binds a URL; port 0 takes a free one, and a socket file that was left behind is replaced. The acceptor is for a URL that
+    /// asks for TLS; others do without.
     ///
     /// # Errors
-    /// The URL names no address, or the system refuses it.
-    pub(crate) async fn bind(url: &str) -> Result<Self> {
+    /// The URL names no address, the system refuses it, or there is no acceptor for it.
+    pub(crate) async fn bind(url: &str, acceptor: Option<&Arc<Acceptor>>) -> Result<Self> {
         let url = Url::parse(url).map_err(Error::Config)?;
-        if url.scheme().is_tls() {
-            return Err(Error::config(format!("{url}: TLS is not served by this version")));
+        let acceptor = acceptor.filter(|_| url.scheme().is_tls()).cloned();
+        if url.scheme().is_tls() && acceptor.is_none() {
+            return Err(Error::config(format!("{url} asks for TLS, and there is no certificate for it")));
         }
         let socket = match url.address().map_err(Error::Config)? {
             Address::Tcp(address) => Socket::Tcp(bind_tcp(address).await?),
             Address::Unix(path) => bind_unix(&path)?,
         };
-        Ok(Self { url, socket })
+        Ok(Self { url, socket, acceptor })
     }
 
     /// The port's address, or `None` for a Unix socket.
@@ -75,6 +81,11 @@ impl Listener {
             }
             Socket::Unix { .. } => Ok(None),
         }
+    }
+
+    /// What makes connections safe, if they are to be.
+    pub(crate) fn acceptor(&self) -> Option<&Arc<Acceptor>> {
+        self.acceptor.as_ref()
     }
 
     /// The next connection.

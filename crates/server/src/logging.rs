@@ -36,6 +36,7 @@ pub fn init(config: &Config) {
         .with_target("etcd_rs_mvcc", config.log_level)
         .with_target("etcd_rs_backend", config.log_level)
         .with_target("etcd_rs_lease", config.log_level)
+        .with_target("etcd_rs_tls", config.log_level)
         .with_target("etcd_rs_watch", config.log_level);
     drop(tracing_subscriber::registry().with(lines.with_filter(filter)).try_init());
 }

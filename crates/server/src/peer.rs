@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use raftlog::{Node, PeerService};
+use tls::Acceptor;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -67,10 +68,14 @@ impl PeerPort {
     ///
     /// # Errors
     /// One of them cannot be bound.
-    pub(crate) async fn open(urls: &[String], connections_max: usize) -> Result<Self> {
+    pub(crate) async fn open(
+        urls: &[String],
+        acceptor: Option<&Arc<Acceptor>>,
+        connections_max: usize,
+    ) -> Result<Self> {
         let mut listeners = Vec::new();
         for url in urls {
-            listeners.push(Listener::bind(url).await?);
+            listeners.push(Listener::bind(url, acceptor).await?);
         }
         let connections_max = (connections_max / listeners.len().max(1)).max(1);
         let serving: Arc<OnceLock<Serving>> = Arc::default();

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::error::Error as StdError;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tls::Acceptor;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -129,12 +131,23 @@ pub(crate) async fn connections<A, F, B>(
         };
         let (builder, answer, watcher) = (Arc::clone(&builder), answer.clone(), graceful.watcher());
         match accepted {
-            Ok(Accepted::Tcp(socket)) => {
-                connections.spawn(connection(socket, builder, answer, watcher));
-            }
-            Ok(Accepted::Unix(socket)) => {
-                connections.spawn(connection(socket, builder, answer, watcher));
-            }
+            Ok(Accepted::Tcp(socket)) => match listener.acceptor().cloned() {
+                None => {
+                    connections.spawn(connection(socket, builder, answer, watcher));
+                }
+                Some(acceptor) => {
+                    let remote = socket.peer_addr().ok();
+                    connections.spawn(secured(acceptor, socket, remote, builder, answer, watcher));
+                }
+            },
+            Ok(Accepted::Unix(socket)) => match listener.acceptor().cloned() {
+                None => {
+                    connections.spawn(connection(socket, builder, answer, watcher));
+                }
+                Some(acceptor) => {
+                    connections.spawn(secured(acceptor, socket, None, builder, answer, watcher));
+                }
+            },
             // Out of file descriptors, or a client that left: neither is a reason to stop serving.
             Err(error) => {
                 tracing::warn!(%error, "accepting a connection failed");
@@ -145,6 +158,25 @@ pub(crate) async fn connections<A, F, B>(
     drop(listener);
     drop(tokio::time::timeout(GRACE, graceful.shutdown()).await);
     connections.shutdown().await;
+}
+
+/// A connection with TLS; one whose handshake fails has been heard of in the log, and ends.
+async fn secured<I, A, F, B>(
+    acceptor: Arc<Acceptor>,
+    io: I,
+    remote: Option<SocketAddr>,
+    builder: Arc<auto::Builder<PollFirst>>,
+    answer: A,
+    watcher: Watcher,
+) where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    A: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: http_body::Body<Data = Bytes, Error: Into<Box<dyn StdError + Send + Sync>>> + Send + 'static,
+{
+    if let Some(stream) = acceptor.accept(io, remote).await {
+        connection(stream, builder, answer, watcher).await;
+    }
 }
 
 async fn connection<I, A, F, B>(io: I, builder: Arc<auto::Builder<PollFirst>>, answer: A, watcher: Watcher)

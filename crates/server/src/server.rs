@@ -11,13 +11,13 @@ use api::etcdserverpb::Member;
 use api::internal::{ClusterVersionSet, MemberPublish};
 use backend::DiskBackend;
 use raftlog::{Dial, Node};
+use tls::Acceptor;
 use tokio::sync::{mpsc, watch};
 
 use crate::apply::Applier;
 use crate::bootstrap::{self, DataDir, Origin};
 use crate::compactor::{Compactions, Worker};
 use crate::config::Config;
-use crate::dial::Plain;
 use crate::error::{Error, Result};
 use crate::flags::ETCD_VERSION;
 use crate::leases;
@@ -27,6 +27,7 @@ use crate::parts::Parts;
 use crate::peer::{self, PeerPort};
 use crate::proposal::{Command, Proposals};
 use crate::rpc::{Limits, Rpc};
+use crate::security::Security;
 use crate::serve::{self, Capacity};
 use crate::watches::Watches;
 
@@ -87,9 +88,10 @@ impl Server {
         config.check()?;
         let config = Arc::new(config);
         let capacity = Capacity::of_process()?;
-        let peers = PeerPort::open(&config.listen_peer_urls, capacity.peers).await?;
-        let listeners = bind(&config.listen_client_urls).await?;
-        let dial: Arc<dyn Dial> = Arc::new(Plain);
+        let security = Security::prepare(&config)?;
+        let peers = PeerPort::open(&config.listen_peer_urls, security.peer.as_ref(), capacity.peers).await?;
+        let listeners = bind(&config.listen_client_urls, security.client.as_ref()).await?;
+        let dial: Arc<dyn Dial> = security.dial;
         let data_dir = DataDir::open(&config.data_dir)?;
         let (identity, origin) = bootstrap::identity(&config, &data_dir, &*dial).await?;
         let options =
@@ -229,10 +231,10 @@ fn notify_systemd() {
     }
 }
 
-async fn bind(urls: &[String]) -> Result<Vec<Listener>> {
+async fn bind(urls: &[String], acceptor: Option<&Arc<Acceptor>>) -> Result<Vec<Listener>> {
     let mut listeners = Vec::new();
     for url in urls {
-        listeners.push(Listener::bind(url).await?);
+        listeners.push(Listener::bind(url, acceptor).await?);
     }
     Ok(listeners)
 }
@@ -289,11 +291,11 @@ impl Parts {
         tracing::info!("ready to serve client requests");
         let rpc = Arc::new(Rpc { shared, node, limits: limits(&config), stopping: stop.clone(), alive });
         for listener in listeners {
-            tracing::info!(
-                traffic = "grpc+http",
-                address = listener.to_string(),
-                "serving client traffic insecurely; this is strongly discouraged!"
-            );
+            let how = match listener.acceptor() {
+                Some(_) => "serving client traffic securely",
+                None => "serving client traffic insecurely; this is strongly discouraged!",
+            };
+            tracing::info!(traffic = "grpc+http", address = listener.to_string(), "{how}");
             server.addresses.extend(listener.address()?);
             let serving = serve::clients(
                 listener,

@@ -134,7 +134,7 @@ mod tests {
     use api::ClusterId;
 
     use super::*;
-    use crate::dial::Plain;
+    use crate::dial::Dialler;
 
     fn running(members: &[(u64, &str)]) -> Cluster {
         let record = |(id, url): &(u64, &str)| MemberRecord {
@@ -204,7 +204,7 @@ mod tests {
         };
         let cluster = InitialCluster::of(&config).unwrap();
         assert_eq!(
-            join(&config, cluster, &Plain).await.unwrap_err().to_string(),
+            join(&config, cluster, &Dialler::default()).await.unwrap_err().to_string(),
             "cannot fetch cluster info from peer urls: \
              could not retrieve cluster information from the given URLs"
         );

@@ -49,7 +49,7 @@ pub(super) const fn flag(
 
 /// Every flag there is.
 pub(super) fn all() -> impl Iterator<Item = &'static Flag> {
-    FLAGS.iter()
+    FLAGS.iter().chain(super::tls::FLAGS)
 }
 
 const FLAGS: &[Flag] = &[

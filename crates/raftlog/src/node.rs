@@ -36,6 +36,7 @@ use crate::proposal::{Pending, Proposal};
 use crate::read_index::ReadIndex;
 use crate::record::Identity;
 use crate::replay;
+use crate::runtime;
 use crate::sole_voter::SoleVoter;
 use crate::state_machine::worker::{FlushPolicy, Worker};
 use crate::state_machine::{ApplyQueue, StateMachine, Transfers};
@@ -132,6 +133,7 @@ impl Node {
         application: impl Application,
     ) -> Result<Self> {
         let openraft = Arc::new(config.openraft()?);
+        runtime::answers_take(config.election_timeout);
         let failure = Failure::new();
         let sole_voter = Arc::new(SoleVoter::new(config.id));
         let (log, writer) =

@@ -21,7 +21,7 @@ use crate::network::wire::{self, ReadIndexRequest, ReadIndexResponse};
 use crate::node::Raft;
 
 /// How long one round may take before it is tried again.
-const ROUND: Duration = Duration::from_millis(500);
+const ROUND: Duration = Duration::from_secs(1);
 /// When to look again whether there is a leader, if nothing tells.
 const LOOK: Duration = Duration::from_millis(50);
 

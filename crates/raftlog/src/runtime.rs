@@ -1,18 +1,32 @@
-//! The runtime openraft runs on: tokio's, with one difference.
+//! The runtime openraft runs on: tokio's, with two differences.
 //!
 //! openraft collects completed writes for a microsecond before it looks at them, whenever two of them follow
 //! each other closely. Tokio's timer counts in milliseconds, so that microsecond becomes one of them, five
 //! times as long as the write itself. Here a wait too short for the timer lets the other tasks run once instead.
+//!
+//! openraft gives a heartbeat up after one heartbeat interval and a vote after the shortest election timeout, and
+//! takes no other limit. Members that are farther apart than that would never have a leader, although an election timeout
+//! leaves time for it. Nothing else of openraft waits with a time-out that short, so here none ends before
+//! [`answers_take`] has been allowed for.
 
 use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use openraft::rt::{AsyncRuntime, Instant as _, OptionalSend};
 use openraft_rt_tokio::{TokioInstant, TokioRuntime};
+
+/// How long an answer of another member may take, in milliseconds. One figure for the process: the largest of its nodes'.
+static PATIENCE: AtomicU64 = AtomicU64::new(0);
+
+/// Allows other members' answers to take so long.
+pub(crate) fn answers_take(at_most: Duration) {
+    PATIENCE.fetch_max(u64::try_from(at_most.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+}
 
 /// A wait shorter than this is not worth a timer.
 const SHORT: Duration = Duration::from_micros(200);
@@ -88,7 +102,8 @@ impl AsyncRuntime for Runtime {
         duration: Duration,
         future: F,
     ) -> Self::Timeout<R, F> {
-        TokioRuntime::timeout(duration, future)
+        let patience = Duration::from_millis(PATIENCE.load(Ordering::Relaxed));
+        TokioRuntime::timeout(duration.max(patience), future)
     }
 
     fn timeout_at<R, F: Future<Output = R> + OptionalSend>(

@@ -78,9 +78,13 @@ impl Cluster {
     }
 
     async fn start_with(members: u64, snapshot_entries: u64) -> Self {
+        Self::start_on(Cuts::default(), members, snapshot_entries).await
+    }
+
+    async fn start_on(cuts: Cuts, members: u64, snapshot_entries: u64) -> Self {
         let mut cluster = Self {
             sites: Vec::new(),
-            cuts: Cuts::default(),
+            cuts,
             listeners: Arc::default(),
             bootstrap: BTreeMap::new(),
             snapshot_entries,
@@ -218,6 +222,28 @@ async fn a_read_at_any_member_covers_what_was_acknowledged_anywhere() {
             assert!(index >= position.index, "{index} at {id} does not cover {position}");
         }
     }
+    cluster.shutdown().await;
+}
+
+/// openraft gives a heartbeat up after a heartbeat interval, and a vote after a fifth of an election timeout here.
+#[tokio::test(flavor = "multi_thread")]
+async fn members_far_apart_have_a_leader_that_stays() {
+    let cuts = Cuts::default();
+    cuts.delay(ELECTION / 5);
+    let mut cluster = Cluster::start_on(cuts, 3, 100_000).await;
+    let leader = cluster.leader().await;
+    let mut last = None;
+    for round in 0..5u64 {
+        let node = cluster.node(round % 3 + 1);
+        let index = soon("a read index", node.read_index()).await.unwrap();
+        assert!(Some(index) >= last, "{index} does not cover {last:?}");
+        last = Some(soon("a proposal", node.propose(round.to_string().into())).await.unwrap().index);
+    }
+    let term = cluster.node(leader).status().term;
+    let mut leadership = cluster.node(leader).leadership();
+    let lost = leadership.wait_for(|leadership| !leadership.is_leader);
+    tokio::time::timeout(ELECTION * 4, lost).await.expect_err("it leads although nobody says anything");
+    assert_eq!(cluster.node(leader).status().term, term);
     cluster.shutdown().await;
 }
 

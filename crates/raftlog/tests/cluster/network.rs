@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::io;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -11,9 +12,11 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use raftlog::{Dial, Io, Member, PeerService};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 /// Which members cannot reach which, as pairs of who calls and who is called.
 #[derive(Debug, Clone, Default)]
@@ -21,6 +24,37 @@ pub(crate) struct Cuts {
     cuts: Arc<watch::Sender<BTreeSet<(u64, u64)>>>,
     /// Attempts to connect along a way that is cut.
     attempts: Arc<watch::Sender<usize>>,
+    /// How long bytes take, one way.
+    delay: Arc<Mutex<Duration>>,
+}
+
+/// Passes bytes on, each after a delay, until the reader ends.
+async fn pump(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    delay: Duration,
+) -> io::Result<()> {
+    let (sender, mut receiver) = mpsc::unbounded_channel();
+    let reading = async {
+        loop {
+            let mut bytes = Vec::with_capacity(1 << 16);
+            if from.read_buf(&mut bytes).await? == 0 || sender.send((Instant::now() + delay, bytes)).is_err()
+            {
+                return Ok(());
+            }
+        }
+    };
+    let writing = async {
+        while let Some((at, bytes)) = receiver.recv().await {
+            tokio::time::sleep_until(at).await;
+            to.write_all(&bytes).await?;
+        }
+        Ok(())
+    };
+    tokio::select! {
+        ended = reading => ended,
+        ended = writing => ended,
+    }
 }
 
 impl Cuts {
@@ -37,6 +71,11 @@ impl Cuts {
                 self.cut(other, member);
             }
         }
+    }
+
+    /// From now on bytes of new connections take so long, one way.
+    pub(crate) fn delay(&self, delay: Duration) {
+        *self.delay.lock().unwrap() = delay;
     }
 
     pub(crate) fn heal(&self) {
@@ -73,14 +112,18 @@ impl Dial for Dialer {
                 this.cuts.attempts.send_modify(|attempts| *attempts += 1);
                 return Err(io::Error::new(io::ErrorKind::ConnectionRefused, "the way is cut"));
             }
-            let mut socket = TcpStream::connect(url.trim_start_matches("http://")).await?;
+            let socket = TcpStream::connect(url.trim_start_matches("http://")).await?;
             socket.set_nodelay(true)?;
-            let (ours, mut theirs) = tokio::io::duplex(1 << 20);
+            let (ours, theirs) = tokio::io::duplex(1 << 20);
+            let delay = *this.cuts.delay.lock().unwrap();
             let mut cuts = this.cuts.cuts.subscribe();
             tokio::spawn(async move {
                 let is_cut = cuts.wait_for(|cuts| cuts.contains(&(this.from, to)));
+                let ((ours, our_end), (theirs, their_end)) =
+                    (tokio::io::split(theirs), tokio::io::split(socket));
                 tokio::select! {
-                    _ = tokio::io::copy_bidirectional(&mut theirs, &mut socket) => {}
+                    _ = pump(ours, their_end, delay) => {}
+                    _ = pump(theirs, our_end, delay) => {}
                     _ = is_cut => {}
                 }
             });

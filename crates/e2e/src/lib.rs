@@ -36,6 +36,7 @@ pub use calls::{
 };
 pub use cluster::{Cluster, Shape};
 pub use member::{Member, Settings};
+pub use ports::free as free_port;
 pub use programs::{Programs, programs, real_etcd};
 pub use target::{Target, run, run_alone};
 pub use watcher::Watcher;

@@ -14,7 +14,7 @@ static NEXT: Mutex<Option<u16>> = Mutex::new(None);
 ///
 /// # Panics
 /// When there is none.
-pub(crate) fn free() -> u16 {
+pub fn free() -> u16 {
     let mut next = NEXT.lock().expect("nothing panics while holding this lock");
     let span = LAST - FIRST;
     let start = u16::try_from(std::process::id() * 61 % u32::from(span)).expect("smaller than the span");

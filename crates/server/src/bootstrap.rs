@@ -95,7 +95,12 @@ async fn found(config: &Config, cluster: InitialCluster, dial: &dyn Dial) -> Res
     cluster.check_duplicates()?;
     let identity = cluster.identity(config)?;
     if remote::knows(dial, &cluster.others(&config.name), identity.member_id).await {
-        return Err(Error::config(format!("member {} has already been bootstrapped", identity.member_id)));
+        return Err(already_bootstrapped(identity.member_id));
     }
     Ok((identity, Origin { joined: false, members: cluster.members(&config.initial_cluster_token)? }))
+}
+
+/// Why a member whose data is gone cannot come back as it was.
+fn already_bootstrapped(id: MemberId) -> Error {
+    Error::config(format!("member {id} has already been bootstrapped"))
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use api::etcdserverpb::Member;
 use api::internal::{ClusterVersionSet, MemberPublish};
 use backend::DiskBackend;
+use bytes::Bytes;
 use raftlog::{Dial, Node};
 use tls::Acceptor;
 use tokio::sync::{mpsc, watch};
@@ -252,6 +253,7 @@ impl Parts {
         let mut log = log_config(&config, &data_dir, &shared);
         log.bootstrap = origin.founders();
         log.dial = dial;
+        log.force_new_cluster = config.force_new_cluster.then(Bytes::new);
         let node = Node::open(log, applier).await?;
         shared.proposals.connect(node.clone());
         peers.serve(peer::Source {

@@ -147,7 +147,8 @@ impl fmt::Display for InitialCluster {
     }
 }
 
-/// etcd's words for URLs that are advertised but not in the initial cluster, or the other way round.
+/// etcd's words for URLs that are advertised but not in the initial cluster, or the other way round. What it shows as the
+/// initial cluster in two of them is what is advertised; so does this.
 fn unmatched(name: &str, advertised: &[Url], own: &[Url], why: &str) -> String {
     let listed = |urls: &[Url]| urls.iter().map(Url::to_string).collect::<Vec<_>>().join(",");
     let named = |urls: &[Url]| urls.iter().map(|url| format!("{name}={url}")).collect::<Vec<_>>().join(",");
@@ -169,10 +170,14 @@ fn unmatched(name: &str, advertised: &[Url], own: &[Url], why: &str) -> String {
         return format!(
             "--initial-advertise-peer-urls has {} but missing from --initial-cluster={}",
             listed(&missing),
-            named(own)
+            named(advertised)
         );
     }
-    format!("failed to resolve {} to match --initial-cluster={} ({why})", listed(advertised), named(own))
+    format!(
+        "failed to resolve {} to match --initial-cluster={} ({why})",
+        listed(advertised),
+        named(advertised)
+    )
 }
 
 #[cfg(test)]
@@ -254,7 +259,7 @@ mod tests {
             refused(&config("a", "a=http://127.0.0.1:1", &["http://127.0.0.1:1", "http://127.0.0.1:2"]))
                 .await,
             "--initial-advertise-peer-urls has http://127.0.0.1:2 but missing from \
-             --initial-cluster=a=http://127.0.0.1:1"
+             --initial-cluster=a=http://127.0.0.1:1,a=http://127.0.0.1:2"
         );
         let url = |text: &str| vec![Url::parse(text).unwrap()];
         assert_eq!(

@@ -7,7 +7,7 @@ use raftlog::Dial;
 
 use super::initial_cluster::RESOLVE_TIMEOUT;
 use super::remote::{self, Cluster};
-use super::{Identity, InitialCluster, MemberRecord, Origin, resolve};
+use super::{Identity, InitialCluster, MemberRecord, Origin, already_bootstrapped, resolve};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::flags::ETCD_VERSION;
@@ -33,6 +33,11 @@ pub(super) async fn join(
         .map_err(|why| Error::config(format!("error validating peerURLs {}: {why}", printed(&running))))?;
     let own = members.iter().find(|member| member.name == config.name);
     let own = MemberId::new(own.map(|member| member.id).unwrap_or_default());
+    // Unlike etcd: a member that forgot what it promised could promise the opposite. It has to be removed, and added anew.
+    let before = running.members.iter().find(|member| member.id == own.get());
+    if before.is_some_and(|member| !member.client_urls.is_empty()) {
+        return Err(already_bootstrapped(own));
+    }
     let others: Vec<MemberRecord> = members.iter().filter(|other| other.id != own.get()).cloned().collect();
     if !compatible(dial, &others, config.request_timeout()).await {
         return Err(Error::config("incompatible with current running cluster"));

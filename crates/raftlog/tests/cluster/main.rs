@@ -210,6 +210,22 @@ async fn three_members_elect_a_leader_and_apply_the_same_entries_wherever_they_w
     cluster.shutdown().await;
 }
 
+/// An application that proposes out of its own `apply` does so from a thread that belongs to no runtime.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_takes_proposals_from_any_thread() {
+    let mut cluster = Cluster::start(3).await;
+    let leader = cluster.leader().await;
+    let follower = cluster.node(leader % 3 + 1);
+    let submitted = std::thread::spawn(move || {
+        let submitted = follower.submit(Bytes::from_static(b"submitted"), |error| panic!("{error}"));
+        (submitted, follower.propose(Bytes::from_static(b"proposed")))
+    });
+    let (submitted, proposed) = submitted.join().expect("the thread does not panic");
+    submitted.unwrap();
+    soon("the proposal", proposed).await.unwrap();
+    cluster.shutdown().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_read_at_any_member_covers_what_was_acknowledged_anywhere() {
     let mut cluster = Cluster::start(3).await;

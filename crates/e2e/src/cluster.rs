@@ -1,12 +1,16 @@
 //! Several members as one cluster, each a process of its own, on a network that can be made bad.
 
+use std::fs;
+use std::io;
 use std::ops::{Index, IndexMut};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use api::etcdserverpb as pb;
 
 use crate::member::Place;
 use crate::network::Network;
+use crate::programs::workspace;
 use crate::{Member, Settings, Target, eventually, ports};
 
 /// How a cluster is started.
@@ -202,6 +206,40 @@ impl Cluster {
     }
 }
 
+impl Cluster {
+    /// Keeps what the members printed so far in a directory that stays, and returns it.
+    ///
+    /// # Errors
+    /// When it cannot be made or written.
+    pub fn keep_logs(&self) -> io::Result<PathBuf> {
+        let first = self.members.first().map_or("nobody", |member| member.client_url());
+        let name = format!("{:?}-{}", self.target, first.rsplit(':').next().unwrap_or(first));
+        let directory = workspace().join("target/clusters").join(name);
+        fs::create_dir_all(&directory)?;
+        for member in &self.members {
+            let log = directory.join(format!("{}.log", member.name()));
+            match fs::copy(member.log(), log) {
+                // One that was never started has printed nothing.
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        directory.canonicalize()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let kept = self.keep_logs();
+            #[expect(clippy::print_stderr, reason = "shown only with a failed test")]
+            {
+                eprintln!("--- the members' logs are in {kept:?}");
+            }
+        }
+    }
+}
+
 impl Index<usize> for Cluster {
     type Output = Member;
 
@@ -233,6 +271,7 @@ async fn place(network: &mut Network, shape: &Shape, number: usize) -> Place {
         joins: false,
         flags,
         inside: Vec::new(),
+        in_cluster: true,
         data_dir: None,
     }
 }

@@ -49,6 +49,8 @@ pub(crate) struct Place {
     pub(crate) flags: Vec<String>,
     /// A program with arguments that runs the member's own, if it needs surroundings of its own.
     pub(crate) inside: Vec<String>,
+    /// Its log is looked after by the cluster when a test fails.
+    pub(crate) in_cluster: bool,
     /// Where its data goes, if not beside its log.
     pub(crate) data_dir: Option<PathBuf>,
 }
@@ -67,6 +69,7 @@ impl Place {
             joins: false,
             flags: Vec::new(),
             inside: Vec::new(),
+            in_cluster: false,
             data_dir: None,
         }
     }
@@ -385,14 +388,14 @@ impl Drop for Member {
             Running::Here(_) => {}
             Running::Nowhere => {}
         }
-        if std::thread::panicking() {
+        if std::thread::panicking() && !self.place.in_cluster {
             let log = fs::read_to_string(self.log()).unwrap_or_default();
             let from = log.len().saturating_sub(4000);
             let tail = log.get(from..).unwrap_or(&log);
             // The test has failed; what the member said last is the first thing one wants to see.
             #[expect(clippy::print_stderr, reason = "shown only with a failed test")]
             {
-                eprintln!("--- the end of the log of {}, {:?}\n{tail}", self.place.name, self.target);
+                eprintln!("--- the end of the {:?} member's log\n{tail}", self.target);
             }
         }
     }

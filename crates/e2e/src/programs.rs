@@ -66,6 +66,6 @@ pub fn real_etcd() -> &'static Path {
     })
 }
 
-fn workspace() -> PathBuf {
+pub(crate) fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }

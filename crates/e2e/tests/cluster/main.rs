@@ -26,19 +26,33 @@ async fn under_load(cluster: &mut Cluster, fault: impl AsyncFnOnce(&mut Cluster,
     load.end(cluster).await.holds(cluster).await;
 }
 
-/// Makes tests of bodies that get a fresh cluster, of the default shape or the one that is given.
+/// Makes tests of bodies that get a fresh cluster, of the default shape or the one that is given: against ours and a
+/// real etcd, or after `real;` against the latter alone.
 macro_rules! faults {
-    ($($(#[$doc:meta])+ async fn $name:ident($cluster:ident $(, $shape:expr)?) $body:block)+) => {$(
+    (both; $($tests:tt)+) => { $crate::faults!(@each [binary Binary, real_etcd Real]; $($tests)+); };
+    (real; $($tests:tt)+) => { $crate::faults!(@each [real_etcd Real]; $($tests)+); };
+    (@each $targets:tt;
+        $($(#[$doc:meta])+ async fn $name:ident($cluster:ident $(, $shape:expr)?) $body:block)+
+    ) => {$(
         $(#[$doc])+
         mod $name {
             #[allow(unused_imports, reason = "not every body needs what its file imports")]
             use super::*;
 
-            #[test]
-            fn real_etcd() {
+            async fn body($cluster: &mut $crate::Cluster) $body
+
+            fn shape() -> $crate::Shape {
                 let [shape, ..] = [$($shape,)? $crate::Shape::default()];
-                $crate::run($crate::e2e::Target::Real, shape, async |$cluster| $body);
+                shape
             }
+
+            $crate::faults!(@tests $targets);
+        }
+    )+};
+    (@tests [$($test:ident $target:ident),+]) => {$(
+        #[test]
+        fn $test() {
+            $crate::run($crate::e2e::Target::$target, shape(), body);
         }
     )+};
 }

@@ -61,6 +61,8 @@ async fn change(
 }
 
 faults! {
+    real;
+
     /// Members are added and removed one after the other, the leader among them, until none of the first is left.
     async fn every_member_is_replaced(cluster) {
         under_load(cluster, async |cluster, load| {

@@ -7,6 +7,8 @@ use crate::e2e::{self, Shape, put};
 use crate::{SOME, faults, under_load};
 
 faults! {
+    real;
+
     /// A leader that is cut off, both ways, is replaced by the others, and serves nothing from the past.
     async fn a_leader_cut_off_is_replaced(cluster) {
         under_load(cluster, async |cluster, load| {

@@ -60,6 +60,8 @@ async fn until_a_put(cluster: &Cluster, members: &[usize]) -> Duration {
 }
 
 faults! {
+    both;
+
     /// Nothing happens at all.
     async fn a_healthy_cluster_is_linearizable(cluster) {
         under_load(cluster, async |_, load| load.goes_on(10 * SOME).await).await;
@@ -84,34 +86,6 @@ faults! {
             cluster[follower].kill();
             load.goes_on(SOME).await;
             cluster.launch(follower).await;
-        })
-        .await;
-    }
-
-    /// A leader that sleeps is replaced, and does not believe itself the leader when it wakes up.
-    async fn a_paused_leader_answers_nothing_stale(cluster) {
-        under_load(cluster, async |cluster, load| {
-            let leader = cluster.leader().await;
-            cluster[leader].signal("STOP");
-            cluster.leader_other_than(leader).await;
-            load.goes_on(SOME).await;
-            cluster[leader].signal("CONT");
-        })
-        .await;
-    }
-
-    /// A member that was away for too long gets a snapshot, as the log was cut off meanwhile.
-    async fn a_killed_follower_comes_back_by_a_snapshot(cluster, cut_often()) {
-        under_load(cluster, async |cluster, load| {
-            let follower = cluster.follower().await;
-            cluster[follower].kill();
-            put_often(cluster, cluster.leader().await, MORE_THAN_THE_LOG).await;
-            load.goes_on(SOME).await;
-            let before = std::fs::read_to_string(cluster[follower].log()).unwrap().len();
-            cluster.launch(follower).await;
-            let log = std::fs::read_to_string(cluster[follower].log()).unwrap();
-            let installed = ["finished applying incoming snapshot", "installed a snapshot"];
-            assert!(installed.iter().any(|line| log[before..].contains(line)), "no snapshot was needed");
         })
         .await;
     }
@@ -157,11 +131,46 @@ faults! {
             cluster[leader].kill();
             let others: Vec<usize> = cluster.numbers().filter(|other| *other != leader).collect();
             let took = until_a_put(cluster, &others).await;
+            #[expect(clippy::print_stdout, reason = "a figure that is worth knowing")]
+            {
             println!("the next write was acknowledged after {} ms", took.as_millis());
+            }
             longest = longest.max(took);
             cluster.launch(leader).await;
         }
         assert!(longest < 4 * cluster.shape().election, "{longest:?}");
+    }
+}
+
+faults! {
+    real;
+
+    /// A leader that sleeps is replaced, and does not believe itself the leader when it wakes up.
+    async fn a_paused_leader_answers_nothing_stale(cluster) {
+        under_load(cluster, async |cluster, load| {
+            let leader = cluster.leader().await;
+            cluster[leader].signal("STOP");
+            cluster.leader_other_than(leader).await;
+            load.goes_on(SOME).await;
+            cluster[leader].signal("CONT");
+        })
+        .await;
+    }
+
+    /// A member that was away for too long gets a snapshot, as the log was cut off meanwhile.
+    async fn a_killed_follower_comes_back_by_a_snapshot(cluster, cut_often()) {
+        under_load(cluster, async |cluster, load| {
+            let follower = cluster.follower().await;
+            cluster[follower].kill();
+            put_often(cluster, cluster.leader().await, MORE_THAN_THE_LOG).await;
+            load.goes_on(SOME).await;
+            let before = std::fs::read_to_string(cluster[follower].log()).unwrap().len();
+            cluster.launch(follower).await;
+            let log = std::fs::read_to_string(cluster[follower].log()).unwrap();
+            let installed = ["finished applying incoming snapshot", "installed a snapshot"];
+            assert!(installed.iter().any(|line| log[before..].contains(line)), "no snapshot was needed");
+        })
+        .await;
     }
 }
 

@@ -7,7 +7,7 @@ use crate::e2e::{self, Shape, put};
 use crate::{SOME, faults, under_load};
 
 faults! {
-    real;
+    both;
 
     /// A leader that is cut off, both ways, is replaced by the others, and serves nothing from the past.
     async fn a_leader_cut_off_is_replaced(cluster) {

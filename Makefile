@@ -5,7 +5,7 @@ ARGS ?=
 # What the benchmark is started with: make bench ARGS="--quick --only put,get"
 CARGO ?= cargo
 
-.PHONY: help prepare build run test lint doc bench fuzz install clean
+.PHONY: help prepare build run cluster test lint doc bench fuzz install clean
 
 help: ## List these commands.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -19,6 +19,9 @@ build: prepare ## Build the server and the client, optimised, into target/releas
 
 run: build ## Run the server; pass flags with ARGS="...".
 	exec target/release/etcd-rs $(ARGS)
+
+cluster: build ## Run three members on this host until Ctrl-C; see contrib/local-cluster.
+	exec contrib/local-cluster $(ARGS)
 
 test: prepare ## Run every test, comparing with a real etcd that is fetched if need be.
 	@ETCD_REAL="$$(scripts/real-etcd)" && export ETCD_REAL && echo "comparing with $$ETCD_REAL" && \

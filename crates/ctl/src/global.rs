@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use client::{Client, ConnectOptions, TlsOptions};
 
+use crate::discovery;
 use crate::failure::{Failure, Outcome};
 use crate::flags::{Flag, Kind, Parsed};
 use crate::go;
@@ -143,16 +144,15 @@ impl Globals {
 
     /// A client for all endpoints.
     pub(crate) async fn connect(&self) -> Outcome<Client> {
-        let endpoints: Vec<String> =
-            self.endpoints().iter().map(|endpoint| endpoint.trim().to_owned()).collect();
+        let mut endpoints = self.discovered().await?;
+        if endpoints.is_empty() {
+            endpoints = self.endpoints().iter().map(|endpoint| endpoint.trim().to_owned()).collect();
+        }
         self.connect_to(endpoints).await
     }
 
     /// A client for these endpoints.
     pub(crate) async fn connect_to(&self, endpoints: Vec<String>) -> Outcome<Client> {
-        if !self.value("discovery-srv").is_empty() {
-            return Err(Failure::error("--discovery-srv is not supported yet"));
-        }
         let mut options = ConnectOptions::new(endpoints)
             .connect_timeout(self.duration("dial-timeout"))
             .ready_timeout(None)
@@ -172,6 +172,29 @@ impl Globals {
             client::Error::Tls(_) => Failure::bad_args(error),
             error => Failure::bad_connection(error),
         })
+    }
+
+    /// What `--discovery-srv` finds, if it is given.
+    async fn discovered(&self) -> Outcome<Vec<String>> {
+        let domain = self.value("discovery-srv");
+        if domain.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut found = discovery::endpoints(domain, self.value("discovery-srv-name")).await?;
+        if !self.insecure_discovery() {
+            found.retain(|endpoint| {
+                let secure = endpoint.starts_with("https://");
+                if !secure {
+                    err_line(format!("ignoring discovered insecure endpoint {endpoint:?}"));
+                }
+                secure
+            });
+        }
+        Ok(found)
+    }
+
+    fn insecure_discovery(&self) -> bool {
+        go::parse_bool(self.value("insecure-discovery")) != Ok(false)
     }
 
     fn message_limits(&self) -> Outcome<(usize, Option<usize>)> {
@@ -206,18 +229,25 @@ impl Globals {
     fn tls(&self) -> Outcome<Option<TlsOptions>> {
         let file = |name| Some(self.value(name)).filter(|file| !file.is_empty());
         let (ca, cert, key) = (file("cacert"), file("cert"), file("key"));
+        // Whoever does not trust the records must be sure to be led to their domain.
+        let server_name = Some(self.value("discovery-srv"))
+            .filter(|domain| !domain.is_empty() && !self.insecure_discovery());
         let skip_verify = self.parsed.on("insecure-skip-tls-verify");
         let asked = ca.is_some()
             || cert.is_some()
             || key.is_some()
             || skip_verify
-            || self.value("insecure-transport").parse() == Ok(false);
+            || server_name.is_some()
+            || go::parse_bool(self.value("insecure-transport")) == Ok(false);
         if !asked {
             return Ok(None);
         }
         let mut tls = TlsOptions::new().insecure_skip_verify(skip_verify);
         if let Some(ca) = ca {
             tls = tls.ca_file(ca);
+        }
+        if let Some(name) = server_name {
+            tls = tls.server_name(name);
         }
         match (cert, key) {
             (Some(cert), Some(key)) => tls = tls.certificate_files(cert, key),

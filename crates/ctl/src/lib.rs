@@ -6,6 +6,7 @@
 //! comment at the place tells why.
 
 mod command;
+mod discovery;
 mod failure;
 mod flags;
 #[cfg(any(test, feature = "fuzzing"))]

@@ -6,11 +6,10 @@ use std::time::Duration;
 use openraft::ServerState;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::metrics::RaftServerMetrics;
-use openraft::rt::Instant as _;
 use tokio::sync::watch;
 
 use crate::application::LogId;
-use crate::contact::Contact;
+use crate::contact::{self, Contact};
 use crate::membership::Membership;
 use crate::network::links::Links;
 use crate::node::Raft;
@@ -48,19 +47,13 @@ impl Follower {
         let leads = metrics.state == ServerState::Leader;
         let leader = metrics.current_leader.filter(|&leader| {
             if leads {
-                metrics.membership_config.membership().voter_ids().eq([self.id]) || self.is_confirmed()
+                metrics.membership_config.membership().voter_ids().eq([self.id])
+                    || contact::is_confirmed(&self.raft, self.election_timeout)
             } else {
                 self.contact.age(leader).is_some_and(|age| age < self.election_timeout * 3 / 2)
             }
         });
         Leadership { leader, term, is_leader: leads && leader == Some(self.id) }
-    }
-
-    /// Whether a quorum has answered this leader within an election timeout.
-    fn is_confirmed(&self) -> bool {
-        let metrics = self.raft.data_metrics();
-        let acknowledged = metrics.borrow_watched().last_quorum_acked;
-        acknowledged.is_some_and(|at| at.elapsed() < self.election_timeout)
     }
 
     /// Follows until openraft's core ends, and tells the sole voter when a sole leadership has begun.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use openraft::ServerState;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{InitializeError, RaftError};
 use tokio::runtime::Handle;
@@ -15,7 +16,7 @@ use tonic::Status as GrpcStatus;
 
 use crate::application::{Application, LogId};
 use crate::config::Config;
-use crate::contact::Contact;
+use crate::contact::{self, Contact};
 use crate::error::ProposeError;
 use crate::error::{CallError, Error, ReadIndexError, Result};
 use crate::failure::Failure;
@@ -359,6 +360,17 @@ impl Node {
     /// Who leads, now and whenever it changes.
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
         self.inner.leadership.clone()
+    }
+
+    /// Whether this member leads at this very moment: a quorum has confirmed it so lately that nobody else can have been elected
+    /// since. [`leadership`](Self::leadership) may lag behind it, above all in a process that was stopped for a while.
+    pub fn leads(&self) -> bool {
+        if self.inner.sole_voter.leads() {
+            return true;
+        }
+        let metrics = self.inner.raft.server_metrics();
+        let leads = metrics.borrow_watched().state == ServerState::Leader;
+        leads && contact::is_confirmed(&self.inner.raft, self.inner.transfer.election_timeout)
     }
 
     /// Who belongs to the cluster, now and whenever it changes. A change counts from when it is in the log.

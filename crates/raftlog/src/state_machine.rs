@@ -206,7 +206,9 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 dir
             }
         };
-        ask(&self.queue, |reply| Command::Install { dir, reply }).await.map_err(io::Error::other)?;
+        let installed = ask(&self.queue, |reply| Command::Install { dir, reply }).await;
+        let installed = installed.map_err(io::Error::other)?;
+        tracing::info!(at = %installed.last.unwrap_or_default(), "installed a snapshot");
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(meta.clone());
         Ok(())
     }

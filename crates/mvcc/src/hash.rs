@@ -135,6 +135,10 @@ impl CompactionHashes {
         self.0.push_back(hash);
     }
 
+    pub(crate) fn all(&self) -> Vec<KvHash> {
+        self.0.iter().copied().collect()
+    }
+
     fn find(&self, revision: i64) -> Option<KvHash> {
         self.0.iter().find(|hash| revision > 0 && hash.hash_revision == revision).copied()
     }

@@ -120,6 +120,13 @@ impl Reader {
         crate::hash::hash_kv(&self.current.load(), revision)
     }
 
+    /// The hashes that the last compactions have taken before they deleted, ascending by revision. A
+    /// [hash](Self::hash_kv) asked for at one of those revisions is that one.
+    #[must_use]
+    pub fn compaction_hashes(&self) -> Vec<KvHash> {
+        lock(&self.current.load().hashes).all()
+    }
+
     /// Checks what must always hold of the index in memory, for tests.
     ///
     /// # Panics

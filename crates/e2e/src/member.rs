@@ -79,7 +79,7 @@ impl Place {
 #[derive(Debug)]
 enum Running {
     Nowhere,
-    Here(Server),
+    Here(Box<Server>),
     Process(Child),
 }
 
@@ -135,7 +135,7 @@ impl Member {
     /// Starts on whatever data is there, and does not wait.
     pub(crate) async fn begin(&mut self) {
         self.running = match self.target {
-            Target::InProcess => Running::Here(Box::pin(self.start_here()).await),
+            Target::InProcess => Running::Here(Box::new(Box::pin(self.start_here()).await)),
             Target::Binary => Running::Process(self.spawn(&programs().server)),
             Target::Real => Running::Process(self.spawn(&real_etcd().join("etcd"))),
         };

@@ -18,6 +18,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use api::LeaseId;
+use api::internal::Request;
 use api::internal::request::Command;
 use api::status;
 use bytes::Bytes;
@@ -26,7 +27,7 @@ use prost::Message as _;
 use raftlog::{Application, ApplicationError, Applied, Entry};
 
 pub(crate) use alarm::Alarms;
-pub(crate) use cluster::Members;
+pub(crate) use cluster::{Members, Standing};
 pub(crate) use meta::AppliedMeta;
 pub(crate) use output::{Answer, OpOutput, Output, TxnOutput};
 pub(crate) use quota::{LEASE_COST, Quota, put_cost, txn_cost};
@@ -72,8 +73,16 @@ impl Applier {
     }
 
     /// Applies one request inside the batch.
-    fn request(shared: &Shared, txn: &mut WriteTxn<'_>, command: Option<Command>) -> mvcc::Result<Answer> {
-        let Some(command) = command else { return Ok(Err(status::UNKNOWN_METHOD)) };
+    fn request(
+        shared: &Shared,
+        txn: &mut WriteTxn<'_>,
+        entry_term: u64,
+        request: Request,
+    ) -> mvcc::Result<Answer> {
+        let Some(command) = request.command else { return Ok(Err(status::UNKNOWN_METHOD)) };
+        if request.term != 0 && request.term != entry_term {
+            return Ok(Err(status::LEADER_CHANGED));
+        }
         if let Err(status) = shared.alarms.admit(&command) {
             return Ok(Err(status));
         }
@@ -87,7 +96,13 @@ impl Applier {
             Command::LeaseExpire(request) => lease::expire(shared, txn, &request.ids)?,
             Command::LeaseCheckpoint(request) => lease::checkpoint(shared, txn, &request),
             Command::Alarm(request) => alarm::apply(shared, txn, &request),
-            Command::MemberPublish(request) => cluster::publish(shared, txn, request.member),
+            Command::MembersFound(request) => cluster::found(shared, txn, request),
+            Command::MemberPublish(request) => cluster::publish(shared, txn, request),
+            Command::MemberAdd(request) => cluster::add(shared, txn, request),
+            Command::MemberRemove(request) => cluster::remove(shared, txn, &request),
+            Command::MemberUpdate(request) => cluster::update(shared, txn, request),
+            Command::MemberPromote(request) => cluster::promote(shared, txn, &request),
+            Command::MembersKeep(request) => cluster::keep(shared, txn, request),
             Command::ClusterVersionSet(request) => cluster::set_version(shared, txn, request.version),
         };
         txn.end_request();
@@ -112,13 +127,14 @@ impl Application for Applier {
             let ours = self.shared.proposals.is_ours(decoded.proposer);
             entries_of_ours += usize::from(ours);
             for request in decoded.requests {
-                let answer = Self::request(&self.shared, &mut txn, request.command)?;
+                let id = request.id;
+                let answer = Self::request(&self.shared, &mut txn, entry.term, request)?;
                 // Nothing may be removed before it is committed that it may be.
                 if let Ok(Output::Compaction { running, .. }) = &answer {
                     compactions.push(running.clone());
                 }
                 if ours {
-                    answers.push((request.id, answer));
+                    answers.push((id, answer));
                 }
             }
         }
@@ -127,7 +143,7 @@ impl Application for Applier {
         for compaction in compactions {
             self.shared.compactions.start(compaction);
         }
-        self.shared.applied(&self.meta);
+        self.shared.applied(&mut self.meta);
         self.count(&commit);
         if !commit.changes.is_empty() {
             self.shared.watches.publish(commit, self.meta.term());
@@ -160,7 +176,7 @@ impl Application for Applier {
         if let Some(interrupted) = self.store.interrupted_compaction() {
             self.shared.compactions.start(interrupted);
         }
-        self.shared.applied(&self.meta);
+        self.shared.installed(&self.meta);
         self.shared.watches.installed();
         self.shared.proposals.installed();
         tracing::info!(

@@ -20,7 +20,7 @@ use raftlog::Dial;
 use serde::{Deserialize, Deserializer, Serialize};
 
 pub(crate) use data_dir::{DataDir, Origin};
-pub(crate) use initial_cluster::InitialCluster;
+pub(crate) use initial_cluster::{InitialCluster, member_id};
 
 use crate::config::{ClusterState, Config};
 use crate::error::{Error, Result};
@@ -54,6 +54,18 @@ pub(crate) struct MemberRecord {
 /// Go writes an empty list as `null` in places.
 fn null_is_empty<'de, D: Deserializer<'de>>(list: D) -> std::result::Result<Vec<String>, D::Error> {
     Option::deserialize(list).map(Option::unwrap_or_default)
+}
+
+impl From<MemberRecord> for Member {
+    fn from(record: MemberRecord) -> Self {
+        Self {
+            id: record.id,
+            name: record.name,
+            peer_ur_ls: record.peer_urls,
+            client_ur_ls: record.client_urls,
+            is_learner: record.is_learner,
+        }
+    }
 }
 
 impl From<Member> for MemberRecord {

@@ -96,6 +96,18 @@ pub struct Config {
     pub compaction_sleep_interval: Duration,
     /// Memory for cached blocks of the state, in bytes.
     pub cache_bytes: usize,
+    /// Refuse changes of the members that would leave too few that work.
+    pub strict_reconfig_check: bool,
+    /// Most learners there may be.
+    pub max_learners: usize,
+    /// How often a leader compares the hashes of all members; zero for never.
+    pub corrupt_check_time: Duration,
+    /// Compare with the other members at a restart, before serving.
+    pub initial_corrupt_check: bool,
+    /// Compare the hashes that compactions take.
+    pub compact_hash_check: bool,
+    /// How often.
+    pub compact_hash_check_time: Duration,
     /// Lowest level that is logged.
     pub log_level: LevelFilter,
     /// How log lines look.
@@ -136,6 +148,12 @@ impl Default for Config {
             compaction_batch_limit: 1000,
             compaction_sleep_interval: Duration::from_millis(10),
             cache_bytes: 32 * 1024 * 1024,
+            strict_reconfig_check: true,
+            max_learners: 1,
+            corrupt_check_time: Duration::ZERO,
+            initial_corrupt_check: false,
+            compact_hash_check: false,
+            compact_hash_check_time: Duration::from_secs(60),
             log_level: LevelFilter::INFO,
             log_format: LogFormat::Json,
             log_output: LogOutput::Stderr,

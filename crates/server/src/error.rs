@@ -35,9 +35,12 @@ pub enum Error {
     /// The watch hub could not read history; its watchers would miss events.
     #[error(transparent)]
     Watch(#[from] watch::Error),
+    /// The member was removed from its cluster, and must not take part any more.
+    #[error("the member has been permanently removed from the cluster")]
+    Removed,
     /// The replicated log failed; the member cannot go on.
     #[error(transparent)]
-    Log(#[from] raftlog::Error),
+    Log(raftlog::Error),
 }
 
 /// What the operations of this crate return.
@@ -51,5 +54,14 @@ impl Error {
     pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let what = what.into();
         |source| Self::Io { what, source }
+    }
+}
+
+impl From<raftlog::Error> for Error {
+    fn from(error: raftlog::Error) -> Self {
+        match error {
+            raftlog::Error::Removed { .. } => Self::Removed,
+            other => Self::Log(other),
+        }
     }
 }

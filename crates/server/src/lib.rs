@@ -20,9 +20,11 @@
 
 mod apply;
 mod bootstrap;
+mod calls;
 mod clock;
 mod compactor;
 mod config;
+mod corrupt;
 mod counters;
 mod dial;
 mod error;
@@ -31,19 +33,24 @@ pub mod flags;
 #[doc(hidden)]
 pub mod fuzzing;
 mod http;
+mod leaderless;
 mod leases;
 mod listener;
 pub mod logging;
 mod member;
+mod membership;
+mod monitor;
 mod parts;
 mod peer;
 mod proposal;
+mod publish;
 mod read;
 mod rpc;
 mod security;
 mod serve;
 mod server;
 mod url;
+mod versions;
 mod watches;
 
 pub use config::{ClientTls, ClusterState, Config, LogFormat, LogOutput, PeerTls};

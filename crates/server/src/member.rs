@@ -1,7 +1,9 @@
 //! What the parts of a running member share.
 
+use std::collections::VecDeque;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use api::etcdserverpb::ResponseHeader;
 use api::{ClusterId, MemberId};
@@ -33,6 +35,12 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
 }
 
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("member_id", &self.member_id).finish_non_exhaustive()
+    }
+}
+
 /// What holds the state now: another member's may take its place.
 #[derive(Debug)]
 pub(crate) struct Files(RwLock<Arc<dyn Backend>>);
@@ -59,7 +67,12 @@ pub(crate) struct AppliedPosition {
     term: AtomicU64,
     index: AtomicU64,
     hash: AtomicU64,
+    /// Guards positions that were passed lately, with the hash at each, ascending. Held only to look or add.
+    passed: Mutex<VecDeque<(u64, u64)>>,
 }
+
+/// How many passed positions are remembered, for members that are behind to be compared at.
+const PASSED_MAX: usize = 512;
 
 impl AppliedPosition {
     pub(crate) fn new(meta: &AppliedMeta) -> Self {
@@ -72,6 +85,24 @@ impl AppliedPosition {
         self.term.store(meta.term(), Ordering::Release);
         self.index.store(meta.index(), Ordering::Release);
         self.hash.store(meta.hash(), Ordering::Release);
+    }
+
+    fn pass(&self, positions: Vec<(u64, u64)>) {
+        let mut passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
+        passed.extend(positions);
+        let surplus = passed.len().saturating_sub(PASSED_MAX);
+        passed.drain(..surplus);
+    }
+
+    /// Starts over from another state, which has its own past.
+    fn restart(&self, meta: &AppliedMeta) {
+        self.passed.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.set(meta);
+    }
+
+    /// Positions that were passed lately, with the hash at each, ascending.
+    pub(crate) fn hashes(&self) -> Vec<(u64, u64)> {
+        self.passed.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
     }
 
     /// Term of the last applied entry.
@@ -92,8 +123,17 @@ impl AppliedPosition {
 
 impl Shared {
     /// Tells readers how far the state has come; called by the Applier after each batch.
-    pub(crate) fn applied(&self, meta: &AppliedMeta) {
+    pub(crate) fn applied(&self, meta: &mut AppliedMeta) {
+        let passed = meta.take_passed();
+        if !passed.is_empty() {
+            self.applied.pass(passed);
+        }
         self.applied.set(meta);
+    }
+
+    /// As [`applied`](Self::applied), when the state was replaced.
+    pub(crate) fn installed(&self, meta: &AppliedMeta) {
+        self.applied.restart(meta);
     }
 
     /// The header of an answer at `revision`.

@@ -62,7 +62,7 @@ impl Parts {
             clock,
             lessor,
             alarms: Alarms::open(&*backend)?,
-            members: Members::open(&*backend)?,
+            members: Members::open(&*backend, identity.member_id)?,
             quota: Quota::new(config.quota_backend_bytes, reader.clone()),
             proposals,
             watches: Watches::new(),

@@ -19,7 +19,6 @@ use std::time::Duration;
 
 use api::status::{self, Status};
 use bytes::{Bytes, BytesMut};
-use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 use raftlog::{Node, ProposeError};
 use tokio::sync::oneshot;
@@ -40,47 +39,89 @@ const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub(crate) struct Command {
     field: u32,
     body: Bytes,
+    /// The only term in which it may take effect; 0 for any.
+    term: u64,
 }
 
 impl Command {
+    const fn new(field: u32, body: Bytes) -> Self {
+        Self { field, body, term: 0 }
+    }
+
+    fn encoded(field: u32, request: &impl prost::Message) -> Self {
+        Self::new(field, request.encode_to_vec().into())
+    }
+
+    /// What a leader decides on its own: it has no effect once another leads.
+    pub(crate) fn in_term(self, term: u64) -> Self {
+        Self { term, ..self }
+    }
+
     pub(crate) fn put(body: Bytes) -> Self {
-        Self { field: 10, body }
+        Self::new(10, body)
     }
     pub(crate) fn delete_range(body: Bytes) -> Self {
-        Self { field: 11, body }
+        Self::new(11, body)
     }
     pub(crate) fn txn(body: Bytes) -> Self {
-        Self { field: 12, body }
+        Self::new(12, body)
     }
     pub(crate) fn compaction(request: &api::etcdserverpb::CompactionRequest) -> Self {
-        Self { field: 13, body: request.encode_to_vec().into() }
+        Self::encoded(13, request)
     }
     pub(crate) fn lease_grant(request: &api::etcdserverpb::LeaseGrantRequest) -> Self {
-        Self { field: 14, body: request.encode_to_vec().into() }
+        Self::encoded(14, request)
     }
     pub(crate) fn lease_revoke(request: &api::etcdserverpb::LeaseRevokeRequest) -> Self {
-        Self { field: 15, body: request.encode_to_vec().into() }
+        Self::encoded(15, request)
     }
     pub(crate) fn lease_expire(request: &api::internal::LeaseExpire) -> Self {
-        Self { field: 16, body: request.encode_to_vec().into() }
+        Self::encoded(16, request)
     }
     pub(crate) fn lease_checkpoint(request: &api::etcdserverpb::LeaseCheckpointRequest) -> Self {
-        Self { field: 17, body: request.encode_to_vec().into() }
+        Self::encoded(17, request)
     }
     pub(crate) fn alarm(request: &api::etcdserverpb::AlarmRequest) -> Self {
-        Self { field: 18, body: request.encode_to_vec().into() }
+        Self::encoded(18, request)
     }
     pub(crate) fn member_publish(request: &api::internal::MemberPublish) -> Self {
-        Self { field: 19, body: request.encode_to_vec().into() }
+        Self::encoded(19, request)
     }
     pub(crate) fn cluster_version_set(request: &api::internal::ClusterVersionSet) -> Self {
-        Self { field: 20, body: request.encode_to_vec().into() }
+        Self::encoded(20, request)
+    }
+    pub(crate) fn members_found(request: &api::internal::MembersFound) -> Self {
+        Self::encoded(21, request)
+    }
+    pub(crate) fn member_add(request: &api::internal::MemberAdd) -> Self {
+        Self::encoded(22, request)
+    }
+    pub(crate) fn member_remove(request: &api::internal::MemberRemove) -> Self {
+        Self::encoded(23, request)
+    }
+    pub(crate) fn member_update(request: &api::internal::MemberUpdate) -> Self {
+        Self::encoded(24, request)
+    }
+    pub(crate) fn member_promote(request: &api::internal::MemberPromote) -> Self {
+        Self::encoded(25, request)
+    }
+
+    pub(crate) fn members_keep(request: &api::internal::MembersKeep) -> Self {
+        Self::encoded(26, request)
+    }
+
+    /// An entry with this command alone, whose answer nobody waits for.
+    pub(crate) fn entry(&self) -> Bytes {
+        let mut batch = BytesMut::new();
+        self.encode(0, &mut batch);
+        batch.freeze()
     }
 
     /// Bytes of the `Request` around this command.
     fn request_len(&self, id: u64) -> usize {
         let (field, body) = (self.field, self.body.len());
-        key_len(1) + encoded_len_varint(id) + key_len(field) + encoded_len_varint(body as u64) + body
+        let term = if self.term > 0 { key_len(4) + encoded_len_varint(self.term) } else { 0 };
+        key_len(1) + encoded_len_varint(id) + term + key_len(field) + encoded_len_varint(body as u64) + body
     }
 
     pub(crate) fn encode(&self, id: u64, batch: &mut BytesMut) {
@@ -90,6 +131,10 @@ impl Command {
         encode_varint(length as u64, batch);
         encode_key(1, WireType::Varint, batch);
         encode_varint(id, batch);
+        if self.term > 0 {
+            encode_key(4, WireType::Varint, batch);
+            encode_varint(self.term, batch);
+        }
         encode_key(self.field, WireType::LengthDelimited, batch);
         encode_varint(self.body.len() as u64, batch);
         batch.extend_from_slice(&self.body);
@@ -407,6 +452,8 @@ impl Waiters {
 
 #[cfg(test)]
 mod tests {
+    use prost::Message as _;
+
     use super::*;
 
     fn waiters(count: u64) -> (Waiters, Vec<oneshot::Receiver<Answer>>) {
@@ -500,10 +547,12 @@ mod tests {
         let put = Bytes::from(put.encode_to_vec());
         Command::put(put.clone()).encode(7, &mut batch.requests);
         Command::lease_revoke(&api::etcdserverpb::LeaseRevokeRequest { id: 5 })
+            .in_term(300)
             .encode(8, &mut batch.requests);
         let decoded = api::internal::Batch::decode(batch.entry(3)).unwrap();
         assert_eq!(decoded.proposer, 3);
-        assert_eq!(decoded.requests.iter().map(|request| request.id).collect::<Vec<_>>(), [7, 8]);
+        let of = |request: &api::internal::Request| (request.id, request.term);
+        assert_eq!(decoded.requests.iter().map(of).collect::<Vec<_>>(), [(7, 0), (8, 300)]);
         use api::internal::request::Command as Decoded;
         assert_eq!(decoded.requests[0].command, Some(Decoded::Put(put)));
         assert!(matches!(decoded.requests[1].command, Some(Decoded::LeaseRevoke(_))));

@@ -41,15 +41,25 @@ use frame::Messages;
 pub(crate) use frame::push as push_frame;
 pub(crate) use status::Failure;
 
+use crate::calls::Calls;
 use crate::member::Shared;
+use crate::membership::Membership;
+
+/// What may be asked of a learner.
+const LEARNERS_CALLS: &[&str] =
+    &["/etcdserverpb.KV/Range", "/etcdserverpb.Maintenance/Status", "/etcdserverpb.Maintenance/Snapshot"];
 
 /// What every handler works with.
 pub(crate) struct Rpc {
     pub(crate) shared: Arc<Shared>,
     pub(crate) node: Node,
+    pub(crate) calls: Calls,
+    pub(crate) membership: Arc<Membership>,
     pub(crate) limits: Limits,
     /// Becomes true when the member begins to stop.
     pub(crate) stopping: tokio::sync::watch::Receiver<bool>,
+    /// True while there has been no leader for so long that streams which require one are ended.
+    pub(crate) leaderless: tokio::sync::watch::Receiver<bool>,
     /// Closed when the last call has let go of this.
     #[expect(dead_code, reason = "it speaks by being dropped")]
     pub(crate) alive: mpsc::Sender<()>,
@@ -81,14 +91,15 @@ impl Rpc {
             *refused.status_mut() = http::StatusCode::METHOD_NOT_ALLOWED;
             return refused;
         }
-        if let Err(failure) = self.admit(&head.headers) {
+        let path = head.uri.path();
+        let wants_leader = head.headers.get("hasleader").is_some_and(|value| value == "true");
+        if let Err(failure) = self.admit(path, &head.headers, wants_leader) {
             return failed(&failure);
         }
         let mut messages = Messages::new(body, self.limits.receive_bytes);
-        let path = head.uri.path();
         if let Some(stream) = self.stream(path, &mut messages).await {
             return match stream {
-                Ok(frames) => answer(Body::Stream(self.until_stopped(frames))),
+                Ok(frames) => answer(Body::Stream(self.until_stopped(frames, wants_leader))),
                 Err(failure) => failed(&failure),
             };
         }
@@ -98,21 +109,28 @@ impl Rpc {
         }
     }
 
-    fn until_stopped(&self, frames: Box<dyn Frames>) -> Box<dyn Frames> {
-        let mut stopping = self.stopping.clone();
+    /// The frames until the member stops, or there is no leader for too long and the client wants one.
+    fn until_stopped(&self, frames: Box<dyn Frames>, wants_leader: bool) -> Box<dyn Frames> {
+        let (mut stopping, mut leaderless) = (self.stopping.clone(), self.leaderless.clone());
         let stopped = async move {
-            // Without a sender the member is gone already.
-            drop(stopping.wait_for(|stop| *stop).await);
+            tokio::select! {
+                // Without a sender the member is gone already.
+                _ = stopping.wait_for(|stop| *stop) => texts::STOPPED,
+                Ok(_) = leaderless.wait_for(|leaderless| *leaderless), if wants_leader => texts::NO_LEADER,
+            }
         };
         Box::new(UntilStopped::new(frames, stopped))
     }
 
     /// Checks of every call, before it is looked at.
-    fn admit(&self, headers: &HeaderMap) -> Result<(), Failure> {
+    fn admit(&self, path: &str, headers: &HeaderMap, wants_leader: bool) -> Result<(), Failure> {
+        // A range may be serializable, which is for its handler to see.
+        if self.shared.members.is_learner() && !LEARNERS_CALLS.contains(&path) {
+            return Err(texts::NOT_SUPPORTED_FOR_LEARNER.into());
+        }
         if let Some(version) = headers.get("client-api-version") {
             std::str::from_utf8(version.as_bytes()).map_err(|_| texts::INVALID_CLIENT_API_VERSION)?;
         }
-        let wants_leader = headers.get("hasleader").is_some_and(|value| value == "true");
         if wants_leader && self.node.leadership().borrow().leader.is_none() {
             return Err(texts::NO_LEADER.into());
         }
@@ -152,13 +170,26 @@ impl Rpc {
             "/etcdserverpb.KV/Compact" => kv::compact(self, messages.only().await?).await,
             "/etcdserverpb.Lease/LeaseGrant" => lease::grant(self, messages.only().await?).await,
             "/etcdserverpb.Lease/LeaseRevoke" => lease::revoke(self, messages.only().await?).await,
-            "/etcdserverpb.Lease/LeaseTimeToLive" => lease::time_to_live(self, &messages.only().await?),
+            "/etcdserverpb.Lease/LeaseTimeToLive" => lease::time_to_live(self, &messages.only().await?).await,
             "/etcdserverpb.Lease/LeaseLeases" => Ok(lease::leases(self)),
             "/etcdserverpb.Cluster/MemberList" => cluster::member_list(self, &messages.only().await?).await,
+            "/etcdserverpb.Cluster/MemberAdd" => cluster::member_add(self, &messages.only().await?).await,
+            "/etcdserverpb.Cluster/MemberRemove" => {
+                cluster::member_remove(self, &messages.only().await?).await
+            }
+            "/etcdserverpb.Cluster/MemberUpdate" => {
+                cluster::member_update(self, &messages.only().await?).await
+            }
+            "/etcdserverpb.Cluster/MemberPromote" => {
+                cluster::member_promote(self, &messages.only().await?).await
+            }
             "/etcdserverpb.Maintenance/Status" => maintenance::status(self),
             "/etcdserverpb.Maintenance/Alarm" => maintenance::alarm(self, &messages.only().await?).await,
             "/etcdserverpb.Maintenance/Defragment" => maintenance::defragment(self).await,
             "/etcdserverpb.Maintenance/Hash" => maintenance::hash(self).await,
+            "/etcdserverpb.Maintenance/MoveLeader" => {
+                maintenance::move_leader(self, &messages.only().await?).await
+            }
             "/etcdserverpb.Maintenance/HashKV" => maintenance::hash_kv(self, &messages.only().await?).await,
             "/grpc.health.v1.Health/Check" => health::check(&messages.only().await?),
             "/grpc.health.v1.Health/List" => Ok(health::list()),

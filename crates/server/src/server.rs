@@ -8,25 +8,29 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use api::etcdserverpb::Member;
-use api::internal::{ClusterVersionSet, MemberPublish};
+use api::internal::MembersKeep;
 use backend::DiskBackend;
-use bytes::Bytes;
 use raftlog::{Dial, Node};
 use tls::Acceptor;
 use tokio::sync::{mpsc, watch};
 
-use crate::apply::Applier;
+use crate::apply::{Applier, Standing};
 use crate::bootstrap::{self, DataDir, Origin};
+use crate::calls::{Answers, Calls};
 use crate::compactor::{Compactions, Worker};
 use crate::config::Config;
+use crate::corrupt::Checker;
 use crate::error::{Error, Result};
-use crate::flags::ETCD_VERSION;
-use crate::leases;
+use crate::leaderless;
+use crate::leases::{self, Timekeeper};
 use crate::listener::Listener;
 use crate::member::Shared;
+use crate::membership::Membership;
+use crate::monitor;
 use crate::parts::Parts;
 use crate::peer::{self, PeerPort};
 use crate::proposal::{Command, Proposals};
+use crate::publish;
 use crate::rpc::{Limits, Rpc};
 use crate::security::Security;
 use crate::serve::{self, Capacity};
@@ -38,6 +42,8 @@ const LOG_CACHE_BYTES: usize = 16 * 1024 * 1024;
 const WRITE_BUFFER_BYTES: usize = 32 * 1024 * 1024;
 /// How often waiting requests are looked at for being too late.
 const EXPIRE_INTERVAL: Duration = Duration::from_millis(500);
+/// How long a member that was removed goes on, as in etcd.
+const REMOVED_STOP: Duration = Duration::from_secs(1);
 /// How long calls may take to end when their connections have.
 const CALLS_END: Duration = Duration::from_secs(1);
 /// What a request may exceed the limit by on the wire, as in etcd: the limit counts the request as replicated.
@@ -51,6 +57,10 @@ pub struct Server {
     watches: Watches,
     proposals: Arc<Proposals>,
     compactions: Compactions,
+    membership: Arc<Membership>,
+    answers: Arc<Answers>,
+    /// What this member is in its cluster.
+    standing: watch::Receiver<Standing>,
     /// Closed when the last call has ended.
     calls: mpsc::Receiver<()>,
     stopping: watch::Sender<bool>,
@@ -111,8 +121,13 @@ impl Server {
     /// Resolves when the member cannot go on; it must be [shut down](Self::shutdown) then.
     pub async fn failed(&mut self) -> Error {
         tokio::select! {
-            error = self.node.failed() => Error::Log(error),
+            error = self.node.failed() => error.into(),
             Some(error) = self.failures.recv() => error,
+            Ok(_) = self.standing.wait_for(|standing| *standing == Standing::Removed) => {
+                // A moment, for whoever asked for it to be answered.
+                tokio::time::sleep(REMOVED_STOP).await;
+                Error::Removed
+            }
         }
     }
 
@@ -121,6 +136,7 @@ impl Server {
     /// # Errors
     /// What could not be flushed, or what had stopped the member before.
     pub async fn shutdown(mut self) -> Result<()> {
+        self.membership.hand_over().await;
         self.stopping.send_replace(true);
         self.watches.stop();
         for task in self.serving.drain(..) {
@@ -130,6 +146,7 @@ impl Server {
         // Their connections are gone, so calls end as soon as they are looked at; only one that is busy on a thread takes longer.
         drop(tokio::time::timeout(CALLS_END, self.calls.recv()).await);
         self.background.shutdown().await;
+        self.answers.stop();
         let stopped = self.node.shutdown().await;
         self.peers.stop().await;
         self.threads.stopping.store(true, Ordering::Relaxed);
@@ -137,6 +154,7 @@ impl Server {
         // The threads hold parts of the store; they must be gone before somebody else opens it.
         let threads = std::mem::take(&mut self.threads.handles);
         drop(self.node);
+        drop(self.membership);
         drop(self.proposals);
         let joined = tokio::task::spawn_blocking(move || {
             for thread in threads {
@@ -178,6 +196,7 @@ impl Server {
         };
         let mut server = match started {
             Ok(server) => server,
+            Err(Error::Removed) => return removed(),
             Err(error) => {
                 tracing::error!(error = error.to_string(), "discovery failed");
                 return ExitCode::FAILURE;
@@ -189,10 +208,10 @@ impl Server {
             _ = terminate.recv() => (None, "terminated"),
             error = server.failed() => (Some(error), ""),
         };
-        if let Some(error) = &failure {
-            tracing::error!(error = error.to_string(), "the member cannot go on");
-        } else {
-            tracing::info!(signal, "received signal; shutting down");
+        match &failure {
+            None => tracing::info!(signal, "received signal; shutting down"),
+            Some(Error::Removed) => drop(removed()),
+            Some(error) => tracing::error!(error = error.to_string(), "the member cannot go on"),
         }
         let stopped = server.shutdown().await;
         match (failure, stopped) {
@@ -201,9 +220,17 @@ impl Server {
                 tracing::error!(error = error.to_string(), "stopping failed");
                 ExitCode::FAILURE
             }
+            (Some(Error::Removed), _) => ExitCode::SUCCESS,
             (Some(_), _) => ExitCode::FAILURE,
         }
     }
+}
+
+/// Says, in etcd's words, that this member is none any more.
+fn removed() -> ExitCode {
+    tracing::warn!(error = Error::Removed.to_string(), "server error");
+    tracing::warn!("data-dir used by this member must be removed");
+    ExitCode::SUCCESS
 }
 
 fn broken_off(signal: &str) -> ExitCode {
@@ -244,6 +271,9 @@ impl Parts {
     async fn start(self, start: Start) -> Result<Server> {
         let Start { config, data_dir, origin, dial, capacity, mut peers, listeners } = start;
         let Self { store, meta, shared, compactor } = self;
+        if *shared.members.standing().borrow() == Standing::Removed {
+            return Err(Error::Removed);
+        }
         let connections_max = capacity.clients / listeners.len().max(1);
         announce(&config, &data_dir, &shared);
         let (failed, failures) = mpsc::unbounded_channel();
@@ -253,9 +283,18 @@ impl Parts {
         let mut log = log_config(&config, &data_dir, &shared);
         log.bootstrap = origin.founders();
         log.dial = dial;
-        log.force_new_cluster = config.force_new_cluster.then(Bytes::new);
+        let answers = Answers::new(Arc::clone(&shared));
+        log.answer = Some(Arc::clone(&answers) as Arc<dyn raftlog::Answer>);
+        if config.force_new_cluster {
+            let own =
+                shared.members.get(shared.member_id.get()).unwrap_or_else(|| own_record(&config, &shared));
+            log.force_new_cluster = Some(Command::members_keep(&MembersKeep { member: Some(own) }).entry());
+        }
         let node = Node::open(log, applier).await?;
         shared.proposals.connect(node.clone());
+        let membership = Membership::new(&config, Arc::clone(&shared), node.clone());
+        answers.connect(Arc::clone(&membership));
+        let founders = founders(&config, &origin, &shared);
         peers.serve(peer::Source {
             shared: Arc::clone(&shared),
             node: node.clone(),
@@ -272,6 +311,9 @@ impl Parts {
             watches: shared.watches.clone(),
             proposals: Arc::clone(&shared.proposals),
             compactions: shared.compactions.clone(),
+            membership: Arc::clone(&membership),
+            answers,
+            standing: shared.members.standing(),
             calls,
             stopping,
             serving: Vec::new(),
@@ -281,17 +323,47 @@ impl Parts {
             failures,
         };
         background(&mut server.background, &shared);
-        if let Err(error) = publish(&config, &shared, &node).await {
-            drop(alive);
+        // A member that joins as a learner of the log is made a voter by the leader, which needs this before anybody is served.
+        server.background.spawn(Arc::clone(&membership).reconcile());
+        let calls = Calls::new(node.clone(), config.request_timeout());
+        let checker = Checker {
+            shared: Arc::clone(&shared),
+            node: node.clone(),
+            calls: calls.clone(),
+            timeout: config.request_timeout(),
+        };
+        let ready = async {
+            publish::publish(&config, &shared, &node, founders).await?;
+            if config.initial_corrupt_check && data_dir.initialized {
+                checker.check_initially().await?;
+            }
+            Ok(())
+        };
+        if let Err(error) = ready.await {
+            drop((alive, membership, checker, calls));
             drop(server.shutdown().await);
             return Err(error);
         }
+        checker.start(&config, &mut server.background);
+        drop(checker);
+        let (leaderless, without_leader) = watch::channel(false);
+        server.background.spawn(leaderless::watch(node.clone(), config.election_timeout, leaderless));
+        server.background.spawn(monitor::run(Arc::clone(&shared), node.clone(), calls.clone()));
         // From the first call on, a leader keeps the leases' time.
-        let leases = leases::follow_leadership(Arc::clone(&shared), node.clone(), config.election_timeout);
-        server.background.spawn(leases);
-        server.background.spawn(leases::expire(Arc::clone(&shared)));
+        let timekeeper = Timekeeper::new(Arc::clone(&shared), node.clone(), config.election_timeout);
+        server.background.spawn(Arc::clone(&timekeeper).follow());
+        server.background.spawn(leases::expire(timekeeper));
         tracing::info!("ready to serve client requests");
-        let rpc = Arc::new(Rpc { shared, node, limits: limits(&config), stopping: stop.clone(), alive });
+        let rpc = Arc::new(Rpc {
+            shared,
+            node,
+            calls,
+            membership,
+            limits: limits(&config),
+            stopping: stop.clone(),
+            leaderless: without_leader,
+            alive,
+        });
         for listener in listeners {
             let how = match listener.acceptor() {
                 Some(_) => "serving client traffic securely",
@@ -398,51 +470,24 @@ fn background(tasks: &mut tokio::task::JoinSet<()>, shared: &Arc<Shared>) {
     });
 }
 
-/// Waits until this member leads, then tells the cluster who it is and decides the cluster's version.
-async fn publish(config: &Config, shared: &Arc<Shared>, node: &Node) -> Result<()> {
-    let mut leadership = node.leadership();
-    tokio::select! {
-        led = leadership.wait_for(|leadership| leadership.leader.is_some()) => {
-            if led.is_err() {
-                return Err(node.failed().await.into());
-            }
-        }
-        error = node.failed() => return Err(error.into()),
+/// The members of a new cluster, as they are recorded; none for one that joins.
+fn founders(config: &Config, origin: &Origin, shared: &Shared) -> Vec<Member> {
+    if origin.joined {
+        return Vec::new();
     }
-    let member = Member {
+    if origin.members.is_empty() {
+        // A directory from before it remembered them.
+        return vec![own_record(config, shared)];
+    }
+    origin.members.iter().cloned().map(Member::from).collect()
+}
+
+/// This member, as its flags describe it.
+fn own_record(config: &Config, shared: &Shared) -> Member {
+    Member {
         id: shared.member_id.get(),
         name: config.name.clone(),
         peer_ur_ls: config.initial_advertise_peer_urls.clone(),
-        client_ur_ls: config.advertise_client_urls.clone(),
-        is_learner: false,
-    };
-    let known = shared.members.get(member.id);
-    // The peer URLs are those of the first start; afterwards only a membership change alters them.
-    let peer_ur_ls =
-        known.as_ref().map_or_else(|| member.peer_ur_ls.clone(), |known| known.peer_ur_ls.clone());
-    let member = Member { peer_ur_ls, ..member };
-    if known.as_ref() != Some(&member) {
-        propose(shared, Command::member_publish(&MemberPublish { member: Some(member) })).await?;
-        tracing::info!("published local member to cluster through raft");
+        ..Member::default()
     }
-    let version = cluster_version();
-    if shared.members.version().as_ref() != Some(&version) {
-        propose(shared, Command::cluster_version_set(&ClusterVersionSet { version: version.clone() }))
-            .await?;
-        tracing::info!(cluster_version = version, "set initial cluster version");
-    }
-    Ok(())
-}
-
-async fn propose(shared: &Arc<Shared>, command: Command) -> Result<()> {
-    match shared.proposals.propose(command).await {
-        Ok(_) => Ok(()),
-        Err(status) => Err(Error::DataDir(format!("publishing this member failed: {status}"))),
-    }
-}
-
-/// `major.minor.0` of the etcd whose behaviour this is.
-fn cluster_version() -> String {
-    let minor = ETCD_VERSION.rsplit_once('.').map_or(ETCD_VERSION, |(minor, _)| minor);
-    format!("{minor}.0")
 }

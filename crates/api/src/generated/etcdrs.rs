@@ -18,9 +18,12 @@ pub struct Request {
     pub username: ::prost::alloc::string::String,
     #[prost(uint64, tag = "3")]
     pub auth_revision: u64,
+    /// What a leader decides on its own holds only while it leads: the request has no effect in an entry of another term. 0 for any.
+    #[prost(uint64, tag = "4")]
+    pub term: u64,
     #[prost(
         oneof = "request::Command",
-        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20"
+        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26"
     )]
     pub command: ::core::option::Option<request::Command>,
 }
@@ -53,6 +56,19 @@ pub mod request {
         MemberPublish(super::MemberPublish),
         #[prost(message, tag = "20")]
         ClusterVersionSet(super::ClusterVersionSet),
+        #[prost(message, tag = "21")]
+        MembersFound(super::MembersFound),
+        /// The following are in the entry that changes the log's own membership likewise.
+        #[prost(message, tag = "22")]
+        MemberAdd(super::MemberAdd),
+        #[prost(message, tag = "23")]
+        MemberRemove(super::MemberRemove),
+        #[prost(message, tag = "24")]
+        MemberUpdate(super::MemberUpdate),
+        #[prost(message, tag = "25")]
+        MemberPromote(super::MemberPromote),
+        #[prost(message, tag = "26")]
+        MembersKeep(super::MembersKeep),
     }
 }
 /// The leader found these leases expired; each is revoked in a revision of its own.
@@ -61,9 +77,45 @@ pub struct LeaseExpire {
     #[prost(int64, repeated, tag = "1")]
     pub ids: ::prost::alloc::vec::Vec<i64>,
 }
-/// A member tells its name and client URLs; the first of a new cluster creates the record.
+/// The members of a new cluster. Every founder proposes it, and only the first has an effect.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct MembersFound {
+    #[prost(message, repeated, tag = "1")]
+    pub members: ::prost::alloc::vec::Vec<super::etcdserverpb::Member>,
+}
+/// A member tells its name and client URLs; nothing else of its record changes, and one that is gone stays gone.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MemberPublish {
+    #[prost(message, optional, tag = "1")]
+    pub member: ::core::option::Option<super::etcdserverpb::Member>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MemberAdd {
+    #[prost(message, optional, tag = "1")]
+    pub member: ::core::option::Option<super::etcdserverpb::Member>,
+}
+/// The id is never used again.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MemberRemove {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MemberUpdate {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    #[prost(string, repeated, tag = "2")]
+    pub peer_urls: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// A learner votes from now on.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MemberPromote {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+}
+/// Nobody but this member is left: a survivor has been forced to be its own cluster.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MembersKeep {
     #[prost(message, optional, tag = "1")]
     pub member: ::core::option::Option<super::etcdserverpb::Member>,
 }
@@ -72,4 +124,90 @@ pub struct ClusterVersionSet {
     /// As etcd writes it: major.minor.0.
     #[prost(string, tag = "1")]
     pub version: ::prost::alloc::string::String,
+}
+/// What a member asks of another, most often of the leader.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PeerRequest {
+    #[prost(oneof = "peer_request::Request", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
+    pub request: ::core::option::Option<peer_request::Request>,
+}
+/// Nested message and enum types in `PeerRequest`.
+pub mod peer_request {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Request {
+        #[prost(message, tag = "1")]
+        MemberAdd(super::super::etcdserverpb::MemberAddRequest),
+        #[prost(message, tag = "2")]
+        MemberRemove(super::super::etcdserverpb::MemberRemoveRequest),
+        #[prost(message, tag = "3")]
+        MemberUpdate(super::super::etcdserverpb::MemberUpdateRequest),
+        #[prost(message, tag = "4")]
+        MemberPromote(super::super::etcdserverpb::MemberPromoteRequest),
+        #[prost(message, tag = "5")]
+        LeaseKeepAlive(super::super::etcdserverpb::LeaseKeepAliveRequest),
+        #[prost(message, tag = "6")]
+        LeaseTimeToLive(super::super::etcdserverpb::LeaseTimeToLiveRequest),
+        #[prost(message, tag = "7")]
+        HashKv(super::super::etcdserverpb::HashKvRequest),
+        #[prost(message, tag = "8")]
+        MemberStatus(super::MemberStatusRequest),
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PeerResponse {
+    #[prost(oneof = "peer_response::Response", tags = "1, 2, 3, 4, 5, 6")]
+    pub response: ::core::option::Option<peer_response::Response>,
+}
+/// Nested message and enum types in `PeerResponse`.
+pub mod peer_response {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Response {
+        #[prost(message, tag = "1")]
+        Refusal(super::Refusal),
+        #[prost(message, tag = "2")]
+        MembersChanged(super::MembersChanged),
+        #[prost(message, tag = "3")]
+        LeaseKeepAlive(super::super::etcdserverpb::LeaseKeepAliveResponse),
+        #[prost(message, tag = "4")]
+        LeaseTimeToLive(super::super::etcdserverpb::LeaseTimeToLiveResponse),
+        #[prost(message, tag = "5")]
+        HashKv(super::super::etcdserverpb::HashKvResponse),
+        #[prost(message, tag = "6")]
+        MemberStatus(super::MemberStatus),
+    }
+}
+/// A status, as the member's client is to see it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Refusal {
+    #[prost(uint32, tag = "1")]
+    pub code: u32,
+    #[prost(string, tag = "2")]
+    pub text: ::prost::alloc::string::String,
+}
+/// The members have changed with the entry at this index.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MembersChanged {
+    #[prost(uint64, tag = "1")]
+    pub index: u64,
+    /// The member that was added.
+    #[prost(message, optional, tag = "2")]
+    pub member: ::core::option::Option<super::etcdserverpb::Member>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MemberStatusRequest {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct MemberStatus {
+    /// The version of etcd whose behaviour this is.
+    #[prost(string, tag = "1")]
+    pub version: ::prost::alloc::string::String,
+    /// Rolling hashes of the applied entries at some indexes that were passed lately, ascending.
+    #[prost(message, repeated, tag = "2")]
+    pub hashes: ::prost::alloc::vec::Vec<AppliedHash>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AppliedHash {
+    #[prost(uint64, tag = "1")]
+    pub index: u64,
+    #[prost(uint64, tag = "2")]
+    pub hash: u64,
 }

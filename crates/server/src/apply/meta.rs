@@ -21,7 +21,12 @@ pub(crate) struct AppliedMeta {
     membership: Option<Bytes>,
     /// The membership changed since it was recorded.
     membership_dirty: bool,
+    /// Positions passed since they were last [taken](Self::take_passed), with the hash there.
+    passed: Vec<(u64, u64)>,
 }
+
+/// Members compare their hashes at entries whose index is a multiple of this.
+const COMPARED_EVERY: u64 = 64;
 
 impl AppliedMeta {
     pub(crate) fn open(backend: &dyn Backend) -> Result<Self> {
@@ -38,6 +43,7 @@ impl AppliedMeta {
             hash: word(16),
             membership: backend.get(Table::Meta, MEMBERSHIP_KEY)?,
             membership_dirty: false,
+            passed: Vec::new(),
         })
     }
 
@@ -49,6 +55,9 @@ impl AppliedMeta {
         );
         self.last = Some(entry.log_id());
         self.hash = xxh3_64_with_seed(&entry.data, self.hash ^ entry.index);
+        if entry.index.is_multiple_of(COMPARED_EVERY) {
+            self.passed.push((entry.index, self.hash));
+        }
         if let Some(membership) = &entry.membership {
             self.membership = Some(membership.clone());
             self.membership_dirty = true;
@@ -71,6 +80,11 @@ impl AppliedMeta {
 
     pub(super) fn applied(&self) -> Applied {
         Applied { last: self.last, membership: self.membership.clone() }
+    }
+
+    /// The positions at which members compare their hashes, passed since the last call.
+    pub(crate) fn take_passed(&mut self) -> Vec<(u64, u64)> {
+        std::mem::take(&mut self.passed)
     }
 
     /// Term of the last applied entry.

@@ -26,7 +26,7 @@ fn id_of(bytes: &[u8]) -> u64 {
 }
 
 /// A member's id: a hash of its peer URLs, sorted, and the cluster's token. etcd `server/etcdserver/api/membership/member.go`.
-pub(super) fn member_id(peer_urls: &[Url], token: &str) -> MemberId {
+pub(crate) fn member_id(peer_urls: &[Url], token: &str) -> MemberId {
     let mut urls: Vec<&str> = peer_urls.iter().map(Url::as_str).collect();
     urls.sort_unstable();
     MemberId::new(id_of((urls.concat() + token).as_bytes()))

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use api::status;
+use api::status::Status;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -17,22 +17,22 @@ pub(crate) trait Frames: Send {
     fn poll_frames(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Failure>>>;
 }
 
-/// A streaming call that ends when the member stops.
+/// A streaming call that ends when something else does, with the status of that.
 pub(super) struct UntilStopped<F> {
     frames: Box<dyn Frames>,
     stopped: Pin<Box<F>>,
 }
 
-impl<F: Future<Output = ()> + Send> UntilStopped<F> {
+impl<F: Future<Output = Status> + Send> UntilStopped<F> {
     pub(super) fn new(frames: Box<dyn Frames>, stopped: F) -> Self {
         Self { frames, stopped: Box::pin(stopped) }
     }
 }
 
-impl<F: Future<Output = ()> + Send> Frames for UntilStopped<F> {
+impl<F: Future<Output = Status> + Send> Frames for UntilStopped<F> {
     fn poll_frames(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Failure>>> {
         match self.frames.poll_frames(cx) {
-            Poll::Pending => self.stopped.as_mut().poll(cx).map(|()| Some(Err(status::STOPPED.into()))),
+            Poll::Pending => self.stopped.as_mut().poll(cx).map(|status| Some(Err(status.into()))),
             Poll::Ready(frames) => Poll::Ready(frames),
         }
     }

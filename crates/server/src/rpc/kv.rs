@@ -23,6 +23,9 @@ const OVERTAKEN_MAX: usize = 8;
 
 pub(super) async fn range(rpc: &Arc<Rpc>, raw: Bytes) -> Framed {
     let request: RangeRequest = decode(&raw)?;
+    if !request.serializable && rpc.shared.members.is_learner() {
+        return Err(status::NOT_SUPPORTED_FOR_LEARNER.into());
+    }
     check::range(&request)?;
     if !request.serializable {
         rpc.barrier().await?;

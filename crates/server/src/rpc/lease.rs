@@ -7,10 +7,12 @@ use std::task::{Context, Poll};
 
 use api::LeaseId;
 use api::etcdserverpb::{
-    LeaseCheckpoint, LeaseCheckpointRequest, LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest,
-    LeaseKeepAliveResponse, LeaseLeasesResponse, LeaseRevokeRequest, LeaseRevokeResponse, LeaseStatus,
-    LeaseTimeToLiveRequest, LeaseTimeToLiveResponse, ResponseHeader,
+    LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest, LeaseKeepAliveResponse,
+    LeaseLeasesResponse, LeaseRevokeRequest, LeaseRevokeResponse, LeaseStatus, LeaseTimeToLiveRequest,
+    LeaseTimeToLiveResponse,
 };
+use api::internal::peer_request::Request;
+use api::internal::peer_response::Response;
 use api::status;
 use bytes::{Bytes, BytesMut};
 use prost::Message as _;
@@ -18,6 +20,8 @@ use prost::Message as _;
 use super::frame::Messages;
 use super::{Failure, Framed, Frames, Rpc, decode, frame, kv, push_frame};
 use crate::apply::{self, Output};
+use crate::calls;
+use crate::leases;
 use crate::proposal::Command;
 
 pub(super) async fn grant(rpc: &Arc<Rpc>, raw: Bytes) -> Framed {
@@ -45,24 +49,19 @@ pub(super) async fn revoke(rpc: &Arc<Rpc>, raw: Bytes) -> Framed {
     }
 }
 
-pub(super) fn time_to_live(rpc: &Rpc, raw: &Bytes) -> Framed {
+pub(super) async fn time_to_live(rpc: &Arc<Rpc>, raw: &Bytes) -> Framed {
     let request: LeaseTimeToLiveRequest = decode(raw)?;
-    let shared = &rpc.shared;
-    let mut response = LeaseTimeToLiveResponse {
-        header: Some(shared.header_now()),
-        id: request.id,
-        ttl: -1,
-        ..Default::default()
-    };
-    match shared.lessor.time_to_live(LeaseId::new(request.id), shared.clock.now(), request.keys) {
-        Ok(lease) => {
-            response.ttl = lease.remaining_ttl;
-            response.granted_ttl = lease.granted_ttl;
-            response.keys = lease.keys;
+    let response = match leases::time_to_live(&rpc.shared, &request) {
+        Err(failure) if failure == status::NOT_PRIMARY_LESSOR.into() => {
+            match rpc.calls.ask_leader_in_time(&Request::LeaseTimeToLive(request)).await? {
+                Response::LeaseTimeToLive(response) => {
+                    LeaseTimeToLiveResponse { header: Some(rpc.shared.header_now()), ..response }
+                }
+                _ => return Err(calls::mismatched()),
+            }
         }
-        Err(::lease::Error::NotPrimary) => return Err(status::NO_LEADER.into()),
-        Err(_) => {}
-    }
+        known => known?,
+    };
     Ok(frame::message(&response))
 }
 
@@ -105,48 +104,30 @@ impl KeepAlive {
                 shared.counters.leases_renewed.add(1);
                 Ok(Some(LeaseKeepAliveResponse { header: Some(header), id: request.id, ttl }))
             }
-            Err(::lease::Error::NotPrimary) => Err(status::NOT_PRIMARY_LESSOR.into()),
             Err(_) => {
-                self.waiting = Some(Box::pin(renew_late(Arc::clone(&self.rpc), request.id, header)));
+                self.waiting = Some(Box::pin(renew_late(Arc::clone(&self.rpc), request)));
                 Ok(None)
             }
         }
     }
 }
 
-/// A lease that is unknown may have been granted by an entry that is not applied yet, and one that has expired is revoked by
-/// one that is on its way. Both are decided when this member has applied what is committed now.
+/// Renews what cannot be renewed at once: the lease is not to be found, or its time is not kept here but by the leader.
 async fn renew_late(
     rpc: Arc<Rpc>,
-    id: i64,
-    header: ResponseHeader,
+    request: LeaseKeepAliveRequest,
 ) -> Result<LeaseKeepAliveResponse, Failure> {
-    let shared = &rpc.shared;
-    let lease = LeaseId::new(id);
-    let patience = tokio::time::Instant::now() + std::time::Duration::from_secs(1);
-    if let Some(committed) = rpc.node.status().committed {
-        let applied = tokio::time::timeout_at(patience, rpc.node.wait_applied(committed.index)).await;
-        applied.map_err(|_| status::TIMEOUT_WAIT_APPLIED_INDEX)?.map_err(|_| status::STOPPED)?;
+    let timeout = rpc.limits.request_timeout;
+    match leases::renew(&rpc.shared, &rpc.node, request.id, timeout).await {
+        Err(failure) if failure == status::NOT_PRIMARY_LESSOR.into() => {}
+        renewed => return renewed,
     }
-    let mut applied = rpc.node.applied();
-    let ttl = loop {
-        match shared.lessor.renew(lease, shared.clock.now()) {
-            Ok(ttl) => break ttl,
-            Err(::lease::Error::Checkpointed(_)) => {
-                // The next leader must not cut the renewed lease short.
-                let clear = LeaseCheckpoint { id, remaining_ttl: 0 };
-                let request = LeaseCheckpointRequest { checkpoints: vec![clear] };
-                shared.proposals.propose(Command::lease_checkpoint(&request)).await?;
-            }
-            Err(::lease::Error::Expired(_)) => {
-                let more = tokio::time::timeout(rpc.limits.request_timeout, applied.changed()).await;
-                more.map_err(|_| status::TIMEOUT)?.map_err(|_| status::STOPPED)?;
-            }
-            Err(::lease::Error::NotPrimary) => return Err(status::NOT_PRIMARY_LESSOR.into()),
-            Err(_) => break 0,
+    match rpc.calls.ask_leader_in_time(&Request::LeaseKeepAlive(request)).await? {
+        Response::LeaseKeepAlive(response) => {
+            Ok(LeaseKeepAliveResponse { header: Some(rpc.shared.header_now()), ..response })
         }
-    };
-    Ok(LeaseKeepAliveResponse { header: Some(header), id, ttl })
+        _ => Err(calls::mismatched()),
+    }
 }
 
 impl Frames for KeepAlive {

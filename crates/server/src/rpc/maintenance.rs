@@ -1,10 +1,10 @@
-//! Maintenance: Status, Alarm, Defragment, Hash, HashKV.
+//! Maintenance: Status, Alarm, Defragment, Hash, HashKV, MoveLeader.
 
 use std::sync::Arc;
 
 use api::etcdserverpb::{
-    AlarmRequest, AlarmResponse, AlarmType, DefragmentResponse, DowngradeInfo, HashKvRequest, HashKvResponse,
-    HashResponse, StatusResponse,
+    AlarmRequest, AlarmResponse, AlarmType, DefragmentResponse, DowngradeInfo, HashKvRequest, HashResponse,
+    MoveLeaderRequest, MoveLeaderResponse, StatusResponse,
 };
 use api::status;
 use backend::{Backend, Table};
@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use super::{Failure, Framed, Rpc, blocking, decode, frame, kv};
 use crate::apply::Output;
+use crate::calls;
 use crate::flags::ETCD_VERSION;
 use crate::proposal::Command;
 
@@ -39,7 +40,7 @@ pub(super) fn status(rpc: &Rpc) -> Framed {
         raft_applied_index: shared.applied.index(),
         errors,
         db_size_in_use: signed(live.max(1)),
-        is_learner: false,
+        is_learner: shared.members.is_learner(),
         storage_version: shared.members.version().unwrap_or_default(),
         db_size_quota: shared.quota.limit().map_or(-1, signed),
         downgrade_info: Some(DowngradeInfo::default()),
@@ -90,12 +91,11 @@ fn hash_tables(backend: &dyn Backend) -> backend::Result<u32> {
 
 pub(super) async fn hash_kv(rpc: &Arc<Rpc>, raw: &Bytes) -> Framed {
     let request: HashKvRequest = decode(raw)?;
-    let reader = rpc.shared.reader.clone();
-    let found = blocking(move || reader.hash_kv(request.revision)).await??;
-    Ok(frame::message(&HashKvResponse {
-        header: Some(rpc.shared.header_now()),
-        hash: found.hash,
-        compact_revision: found.compact_revision,
-        hash_revision: found.hash_revision,
-    }))
+    Ok(frame::message(&calls::hash_kv(&rpc.shared, &request).await?))
+}
+
+pub(super) async fn move_leader(rpc: &Arc<Rpc>, raw: &Bytes) -> Framed {
+    let request: MoveLeaderRequest = decode(raw)?;
+    rpc.membership.move_leader(request.target_id).await?;
+    Ok(frame::message(&MoveLeaderResponse { header: None }))
 }

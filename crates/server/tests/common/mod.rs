@@ -114,10 +114,16 @@ impl Client {
 
     /// Opens a streaming call and sends its first message.
     pub async fn stream(&self, path: &str, first: &impl Message) -> Stream {
-        let (response, mut send) = self.open(post(path)).await;
-        send.send_data(frame(&first.encode_to_vec()), false).expect("the stream is open");
+        self.stream_of(post(path), first).await
+    }
+
+    pub async fn stream_of(&self, request: Request<()>, first: &impl Message) -> Stream {
+        let (response, mut send) = self.open(request).await;
+        // A call may be refused before its first message.
+        drop(send.send_data(frame(&first.encode_to_vec()), false));
         let response = response.await.expect("an answer");
         Stream {
+            head: response.headers().clone(),
             http: response.status().as_u16(),
             send,
             receive: response.into_body(),
@@ -151,6 +157,7 @@ pub async fn finish(response: Response<RecvStream>) -> (Status, Bytes) {
 
 /// A streaming call under way.
 pub struct Stream {
+    head: HeaderMap,
     http: u16,
     pub send: SendStream<Bytes>,
     receive: RecvStream,
@@ -173,7 +180,12 @@ impl Stream {
                 }
             }
             let Some(data) = self.receive.data().await else {
-                let trailers = self.receive.trailers().await.expect("not broken off").unwrap_or_default();
+                let trailers = self
+                    .receive
+                    .trailers()
+                    .await
+                    .expect("not broken off")
+                    .unwrap_or_else(|| self.head.clone());
                 return Err(Status::of(self.http, &trailers));
             };
             let data = data.expect("the answer is not broken off");

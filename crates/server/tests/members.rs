@@ -1,0 +1,436 @@
+//! Clusters of several members in one process: who belongs to them, who leads, and what a member tells clients of the others.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::time::Duration;
+
+use api::etcdserverpb as pb;
+use api::status;
+use common::{Client, Status, config};
+use etcd_rs_server::{ClusterState, Config, Error, Server};
+
+type Answer<M> = Result<M, Status>;
+
+/// A peer URL that nobody else has: the port is free now.
+fn peer_url() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    format!("http://{}", listener.local_addr().unwrap())
+}
+
+/// Members that run, by name.
+struct Cluster {
+    dir: tempfile::TempDir,
+    urls: BTreeMap<String, String>,
+    running: BTreeMap<String, (Server, Client)>,
+}
+
+impl Cluster {
+    async fn start(names: &[&str]) -> Self {
+        let urls = names.iter().map(|name| ((*name).to_owned(), peer_url())).collect();
+        let mut cluster = Self { dir: tempfile::tempdir().unwrap(), urls, running: BTreeMap::new() };
+        let starts = names.iter().map(|name| Server::start(cluster.config(name, ClusterState::New)));
+        let servers = futures_util::future::join_all(starts.map(Box::pin)).await;
+        for (name, server) in names.iter().zip(servers) {
+            cluster.runs(name, server.unwrap()).await;
+        }
+        cluster
+    }
+
+    async fn runs(&mut self, name: &str, server: Server) {
+        let client = Client::connect(&server).await;
+        self.running.insert(name.to_owned(), (server, client));
+    }
+
+    fn config(&self, name: &str, state: ClusterState) -> Config {
+        let url = &self.urls[name];
+        Config {
+            name: name.to_owned(),
+            data_dir: self.dir.path().join(name),
+            listen_peer_urls: vec![url.clone()],
+            initial_advertise_peer_urls: vec![url.clone()],
+            initial_cluster: self
+                .urls
+                .iter()
+                .map(|(name, url)| format!("{name}={url}"))
+                .collect::<Vec<_>>()
+                .join(","),
+            initial_cluster_state: state,
+            heartbeat_interval: Duration::from_millis(30),
+            election_timeout: Duration::from_millis(300),
+            ..config(self.dir.path())
+        }
+    }
+
+    /// Starts a member that joins, or starts again.
+    async fn join(&mut self, name: &str) {
+        let server = Box::pin(Server::start(self.config(name, ClusterState::Existing))).await.unwrap();
+        self.runs(name, server).await;
+    }
+
+    fn client(&self, name: &str) -> &Client {
+        &self.running[name].1
+    }
+
+    async fn stop(&mut self, name: &str) {
+        let (server, client) = self.running.remove(name).unwrap();
+        drop(client);
+        server.shutdown().await.unwrap();
+    }
+
+    async fn status(&self, name: &str) -> pb::StatusResponse {
+        self.client(name).call("/etcdserverpb.Maintenance/Status", &pb::StatusRequest {}).await.unwrap()
+    }
+
+    async fn id(&self, name: &str) -> u64 {
+        self.status(name).await.header.unwrap().member_id
+    }
+
+    /// The name of the leader, once all running members agree on one of them.
+    async fn leader(&self) -> String {
+        let mut leader = None;
+        eventually(async || {
+            let mut seen = Vec::new();
+            let mut names = BTreeMap::new();
+            for name in self.running.keys() {
+                let status = self.status(name).await;
+                seen.push(status.leader);
+                names.insert(status.header.unwrap().member_id, name.clone());
+            }
+            leader = names.remove(&seen[0]);
+            leader.is_some() && seen.iter().all(|id| *id == seen[0])
+        })
+        .await;
+        leader.unwrap()
+    }
+
+    async fn follower(&self) -> String {
+        let leader = self.leader().await;
+        self.running.keys().find(|name| **name != leader).unwrap().clone()
+    }
+
+    async fn put(&self, name: &str, key: &str) -> Answer<pb::PutResponse> {
+        let request = pb::PutRequest { key: key.to_owned().into(), value: "v".into(), ..Default::default() };
+        self.client(name).call("/etcdserverpb.KV/Put", &request).await
+    }
+
+    async fn count(&self, name: &str, key: &str, serializable: bool) -> Answer<i64> {
+        let request = pb::RangeRequest { key: key.to_owned().into(), serializable, ..Default::default() };
+        let answer: Answer<pb::RangeResponse> =
+            self.client(name).call("/etcdserverpb.KV/Range", &request).await;
+        answer.map(|answer| answer.count)
+    }
+
+    async fn members(&self, name: &str) -> Vec<pb::Member> {
+        let request = pb::MemberListRequest { linearizable: true };
+        let answer: Answer<pb::MemberListResponse> =
+            self.client(name).call("/etcdserverpb.Cluster/MemberList", &request).await;
+        answer.unwrap().members
+    }
+
+    /// Adds a member through another.
+    async fn add(&mut self, through: &str, name: &str, is_learner: bool) -> Answer<pb::Member> {
+        let url = peer_url();
+        let request = pb::MemberAddRequest { peer_ur_ls: vec![url.clone()], is_learner };
+        let answer: pb::MemberAddResponse =
+            self.client(through).call("/etcdserverpb.Cluster/MemberAdd", &request).await?;
+        self.urls.insert(name.to_owned(), url);
+        Ok(answer.member.unwrap())
+    }
+
+    async fn remove(&self, through: &str, id: u64) -> Answer<pb::MemberRemoveResponse> {
+        let request = pb::MemberRemoveRequest { id };
+        self.client(through).call("/etcdserverpb.Cluster/MemberRemove", &request).await
+    }
+
+    async fn promote(&self, through: &str, id: u64) -> Answer<pb::MemberPromoteResponse> {
+        let request = pb::MemberPromoteRequest { id };
+        self.client(through).call("/etcdserverpb.Cluster/MemberPromote", &request).await
+    }
+
+    async fn move_leader(&self, through: &str, target_id: u64) -> Answer<pb::MoveLeaderResponse> {
+        let request = pb::MoveLeaderRequest { target_id };
+        self.client(through).call("/etcdserverpb.Maintenance/MoveLeader", &request).await
+    }
+
+    /// Waits until a member has found out that it was removed, and stops it.
+    async fn is_removed(&mut self, name: &str) {
+        let (mut server, client) = self.running.remove(name).unwrap();
+        let failed = tokio::time::timeout(Duration::from_secs(20), server.failed()).await.unwrap();
+        assert!(matches!(failed, Error::Removed), "{failed}");
+        drop(client);
+        // The log may have been told, too.
+        drop(server.shutdown().await);
+        self.urls.remove(name);
+    }
+
+    async fn end(mut self) {
+        for (_, (server, client)) in std::mem::take(&mut self.running) {
+            drop(client);
+            server.shutdown().await.unwrap();
+        }
+    }
+}
+
+/// Waits for a condition.
+async fn eventually(mut condition: impl AsyncFnMut() -> bool) {
+    let waited = async {
+        let mut looks = tokio::time::interval(Duration::from_millis(20));
+        while !condition().await {
+            looks.tick().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), waited).await.expect("it happens");
+}
+
+/// Tries again while the cluster finds itself not healthy enough, as it may for a moment after a change.
+async fn healthily<M>(mut call: impl AsyncFnMut() -> Answer<M>) -> Answer<M> {
+    let mut answer = None;
+    eventually(async || {
+        let called = call().await;
+        let passing = called.as_ref().is_err_and(|refusal| refusal.is(status::UNHEALTHY));
+        answer = Some(called);
+        !passing
+    })
+    .await;
+    answer.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn founders_know_each_other_and_serve_the_same() {
+    let cluster = Cluster::start(&["a", "b", "c"]).await;
+    for name in ["a", "b", "c"] {
+        cluster.put(name, name).await.unwrap();
+    }
+    let members = cluster.members("a").await;
+    let named: Vec<(&str, usize)> = members.iter().map(|m| (m.name.as_str(), m.client_ur_ls.len())).collect();
+    let mut sorted = named.clone();
+    sorted.sort_unstable();
+    assert_eq!(sorted, [("a", 1), ("b", 1), ("c", 1)]);
+    assert!(members.is_sorted_by_key(|member| member.id));
+    for name in ["a", "b", "c"] {
+        assert_eq!(cluster.members(name).await, members);
+        for key in ["a", "b", "c"] {
+            assert_eq!(cluster.count(name, key, false).await, Ok(1));
+        }
+        eventually(async || cluster.status(name).await.storage_version == "3.7.0").await;
+    }
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_added_voter_costs_nothing_until_it_starts_and_is_gone_for_ever_once_removed() {
+    let mut cluster = Cluster::start(&["a"]).await;
+    cluster.put("a", "before").await.unwrap();
+    let added = cluster.add("a", "b", false).await.unwrap();
+    assert_eq!((added.name.as_str(), added.is_learner), ("", false));
+    // A quorum of two is both, but the one that was never started is not waited for.
+    cluster.put("a", "between").await.unwrap();
+    let refused = cluster.add("a", "x", false).await.unwrap_err();
+    assert!(refused.is(status::MEMBER_NOT_ENOUGH_STARTED), "{refused:?}");
+    let a = cluster.id("a").await;
+
+    cluster.join("b").await;
+    assert_eq!(cluster.count("b", "between", false).await, Ok(1));
+    assert_eq!(cluster.id("b").await, added.id);
+    assert_eq!(cluster.members("b").await.iter().filter(|member| member.name == "b").count(), 1);
+    // Only a voter can lead.
+    cluster.move_leader("a", added.id).await.unwrap();
+    assert_eq!(cluster.leader().await, "b");
+    cluster.move_leader("b", a).await.unwrap();
+
+    healthily(async || cluster.remove("a", added.id).await).await.unwrap();
+    let gone = cluster.config("b", ClusterState::Existing);
+    cluster.is_removed("b").await;
+    assert!(matches!(Box::pin(Server::start(gone)).await, Err(Error::Removed)));
+    assert_eq!(cluster.members("a").await.len(), 1);
+    let refused = cluster.remove("a", added.id).await.unwrap_err();
+    assert!(refused.is(status::MEMBER_NOT_FOUND), "{refused:?}");
+    let refused = cluster.remove("a", a).await.unwrap_err();
+    assert!(refused.is(status::MEMBER_NOT_ENOUGH_STARTED), "{refused:?}");
+    cluster.put("a", "after").await.unwrap();
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_can_be_removed_through_any_member_and_the_others_go_on() {
+    let mut cluster = Cluster::start(&["a", "b", "c"]).await;
+    let (leader, follower) = (cluster.leader().await, cluster.follower().await);
+    let id = cluster.id(&leader).await;
+    let left = healthily(async || cluster.remove(&follower, id).await).await.unwrap().members;
+    assert_eq!(left.len(), 2);
+    cluster.is_removed(&leader).await;
+    let next = cluster.leader().await;
+    assert_ne!(next, leader);
+    cluster.put(&follower, "after").await.unwrap();
+    // A follower goes through itself.
+    let follower = cluster.follower().await;
+    let id = cluster.id(&follower).await;
+    healthily(async || cluster.remove(&follower, id).await).await.unwrap();
+    cluster.is_removed(&follower).await;
+    cluster.put(&next, "alone").await.unwrap();
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_learner_answers_little_until_it_is_promoted() {
+    let mut cluster = Cluster::start(&["a"]).await;
+    cluster.put("a", "k").await.unwrap();
+    let learner = cluster.add("a", "l", true).await.unwrap().id;
+    let refused = cluster.add("a", "m", true).await.unwrap_err();
+    assert!(refused.is(status::TOO_MANY_LEARNERS), "{refused:?}");
+    let refused = cluster.promote("a", learner).await.unwrap_err();
+    assert!(refused.is(status::LEARNER_NOT_READY), "{refused:?}");
+    cluster.join("l").await;
+
+    assert!(cluster.status("l").await.is_learner);
+    assert_eq!(cluster.count("l", "k", true).await, Ok(1));
+    let refused = [
+        cluster.count("l", "k", false).await.unwrap_err(),
+        cluster.put("l", "k").await.unwrap_err(),
+        cluster.move_leader("a", learner).await.unwrap_err(),
+        cluster.promote("a", 7).await.unwrap_err(),
+    ];
+    let expected = [
+        status::NOT_SUPPORTED_FOR_LEARNER,
+        status::NOT_SUPPORTED_FOR_LEARNER,
+        status::BAD_LEADER_TRANSFEREE,
+        status::MEMBER_NOT_FOUND,
+    ];
+    for (refused, expected) in refused.iter().zip(expected) {
+        assert!(refused.is(expected), "{refused:?}");
+    }
+
+    let mut promoted = None;
+    eventually(async || {
+        promoted = cluster.promote("a", learner).await.ok();
+        promoted.is_some()
+    })
+    .await;
+    assert!(promoted.unwrap().members.iter().all(|member| !member.is_learner));
+    cluster.put("l", "voter").await.unwrap();
+    let refused = cluster.promote("l", learner).await.unwrap_err();
+    assert!(refused.is(status::MEMBER_NOT_LEARNER), "{refused:?}");
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_moves_is_found_at_its_new_url() {
+    let mut cluster = Cluster::start(&["a", "b", "c"]).await;
+    let follower = cluster.follower().await;
+    let id = cluster.id(&follower).await;
+    let taken = cluster.urls.iter().find(|(name, _)| **name != follower).unwrap().1.clone();
+    let update = async |cluster: &Cluster, id, url: &str| -> Answer<pb::MemberUpdateResponse> {
+        let request = pb::MemberUpdateRequest { id, peer_ur_ls: vec![url.to_owned()] };
+        cluster.client(&follower).call("/etcdserverpb.Cluster/MemberUpdate", &request).await
+    };
+    let refused = update(&cluster, id, &taken).await.unwrap_err();
+    assert!(refused.is(status::PEER_URL_EXIST), "{refused:?}");
+    let refused = update(&cluster, 7, "http://127.0.0.1:1").await.unwrap_err();
+    assert!(refused.is(status::MEMBER_NOT_FOUND), "{refused:?}");
+
+    let url = peer_url();
+    let members = update(&cluster, id, &url).await.unwrap().members;
+    assert_eq!(members.iter().find(|member| member.id == id).unwrap().peer_ur_ls, std::slice::from_ref(&url));
+    cluster.stop(&follower).await;
+    cluster.urls.insert(follower.clone(), url);
+    cluster.put(&cluster.leader().await, "meanwhile").await.unwrap();
+    cluster.join(&follower).await;
+    assert_eq!(cluster.count(&follower, "meanwhile", false).await, Ok(1));
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leadership_is_moved_only_by_the_leader_and_to_a_voter() {
+    let cluster = Cluster::start(&["a", "b", "c"]).await;
+    let (leader, follower) = (cluster.leader().await, cluster.follower().await);
+    let (leader_id, follower_id) = (cluster.id(&leader).await, cluster.id(&follower).await);
+    let refused = cluster.move_leader(&follower, follower_id).await.unwrap_err();
+    assert!(refused.is(status::NOT_LEADER), "{refused:?}");
+    let refused = cluster.move_leader(&leader, 7).await.unwrap_err();
+    assert!(refused.is(status::BAD_LEADER_TRANSFEREE), "{refused:?}");
+    cluster.move_leader(&leader, leader_id).await.unwrap();
+    cluster.move_leader(&leader, follower_id).await.unwrap();
+    assert_eq!(cluster.leader().await, follower);
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leases_live_on_through_any_member() {
+    let cluster = Cluster::start(&["a", "b", "c"]).await;
+    let follower = cluster.follower().await;
+    let client = cluster.client(&follower);
+    let request = pb::LeaseGrantRequest { ttl: 600, id: 5 };
+    let granted: pb::LeaseGrantResponse =
+        client.call("/etcdserverpb.Lease/LeaseGrant", &request).await.unwrap();
+    assert_eq!(granted.ttl, 600);
+    let request = pb::PutRequest { key: "k".into(), lease: 5, ..Default::default() };
+    client.call::<pb::PutResponse>("/etcdserverpb.KV/Put", &request).await.unwrap();
+    let mut stream =
+        client.stream("/etcdserverpb.Lease/LeaseKeepAlive", &pb::LeaseKeepAliveRequest { id: 5 }).await;
+    let own = cluster.id(&follower).await;
+    for (id, ttl) in [(5, 600), (6, 0), (5, 600)] {
+        let renewed: pb::LeaseKeepAliveResponse = stream.next().await.unwrap();
+        assert_eq!((renewed.header.unwrap().member_id, renewed.ttl), (own, ttl));
+        stream.say(&pb::LeaseKeepAliveRequest { id: if id == 5 { 6 } else { 5 } });
+    }
+    let request = pb::LeaseTimeToLiveRequest { id: 5, keys: true };
+    let left: pb::LeaseTimeToLiveResponse =
+        client.call("/etcdserverpb.Lease/LeaseTimeToLive", &request).await.unwrap();
+    assert_eq!((left.granted_ttl, left.keys), (600, vec!["k".into()]));
+    assert!(left.ttl > 590 && left.header.unwrap().member_id == own);
+    drop(stream);
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_leader_only_those_who_do_not_require_one_are_served() {
+    let mut cluster = Cluster::start(&["a", "b", "c"]).await;
+    cluster.put("a", "k").await.unwrap();
+    let requiring = |path: &str| {
+        let mut request = common::post(path);
+        request.headers_mut().insert("hasleader", "true".parse().unwrap());
+        request
+    };
+    let watch = "/etcdserverpb.Watch/Watch";
+    let create = pb::WatchCreateRequest { key: "k".into(), ..Default::default() };
+    let create =
+        pb::WatchRequest { request_union: Some(pb::watch_request::RequestUnion::CreateRequest(create)) };
+    let client = Client::connect(&cluster.running["a"].0).await;
+    let mut open = client.stream_of(requiring(watch), &create).await;
+    let mut patient = client.stream(watch, &create).await;
+    assert!(open.next::<pb::WatchResponse>().await.unwrap().created);
+    assert!(patient.next::<pb::WatchResponse>().await.unwrap().created);
+
+    for name in ["b", "c"] {
+        cluster.stop(name).await;
+    }
+    let ended = open.next::<pb::WatchResponse>().await.unwrap_err();
+    assert!(ended.is(status::NO_LEADER), "{ended:?}");
+    let mut refused = client.stream_of(requiring(watch), &create).await;
+    assert!(refused.next::<pb::WatchResponse>().await.unwrap_err().is(status::NO_LEADER));
+    assert_eq!(cluster.status("a").await.leader, 0);
+    assert_eq!(cluster.count("a", "k", true).await, Ok(1), "what is serializable needs no leader");
+
+    cluster.join("b").await;
+    cluster.put("b", "k").await.unwrap();
+    let event: pb::WatchResponse = patient.next().await.unwrap();
+    assert_eq!(event.events.len(), 1, "who waited goes on");
+    drop((open, patient, refused, client));
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_stops_hands_leadership_over() {
+    let mut cluster = Cluster::start(&["a", "b", "c"]).await;
+    let leader = cluster.leader().await;
+    let term = cluster.status(&leader).await.raft_term;
+    cluster.stop(&leader).await;
+    let next = cluster.leader().await;
+    cluster.put(&next, "k").await.unwrap();
+    assert_eq!(cluster.status(&next).await.raft_term, term + 1, "one election, and nobody waited for it");
+    cluster.end().await;
+}

@@ -11,6 +11,7 @@
     reason = "help, version and refusals are spoken to the user"
 )]
 
+mod cluster;
 mod file;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;

@@ -49,7 +49,7 @@ pub(super) const fn flag(
 
 /// Every flag there is.
 pub(super) fn all() -> impl Iterator<Item = &'static Flag> {
-    FLAGS.iter().chain(super::tls::FLAGS)
+    FLAGS.iter().chain(super::tls::FLAGS).chain(super::cluster::FLAGS)
 }
 
 const FLAGS: &[Flag] = &[

@@ -61,7 +61,7 @@ async fn change(
 }
 
 faults! {
-    real;
+    both;
 
     /// Members are added and removed one after the other, the leader among them, until none of the first is left.
     async fn every_member_is_replaced(cluster) {

@@ -76,6 +76,8 @@ pub struct Config {
     pub election_timeout: Duration,
     /// Entries between two snapshots of the state, after which the log is cut.
     pub snapshot_count: u64,
+    /// Entries that the log keeps behind a snapshot, so that a member that is a little behind needs none.
+    pub snapshot_catchup_entries: u64,
     /// Live bytes above which puts are refused; `None` for no limit.
     pub quota_backend_bytes: Option<u64>,
     /// Largest request, in bytes.
@@ -138,6 +140,7 @@ impl Default for Config {
             heartbeat_interval: Duration::from_millis(100),
             election_timeout: Duration::from_millis(1000),
             snapshot_count: 10_000,
+            snapshot_catchup_entries: 5000,
             quota_backend_bytes: Some(QUOTA_BYTES_DEFAULT),
             max_request_bytes: 1_572_864,
             max_txn_ops: 128,

@@ -405,6 +405,7 @@ fn log_config(config: &Config, data_dir: &DataDir, shared: &Shared) -> raftlog::
     log.heartbeat = config.heartbeat_interval;
     log.election_timeout = config.election_timeout;
     log.snapshot_entries = config.snapshot_count;
+    log.keep_entries = config.snapshot_catchup_entries;
     log.cache_bytes = LOG_CACHE_BYTES;
     log
 }

@@ -167,6 +167,17 @@ const FLAGS: &[Flag] = &[
         },
     ),
     flag(
+        "snapshot-catchup-entries",
+        Kind::Number("uint64"),
+        "5000",
+        "Number of entries for a slow follower to catch up after compacting the raft log.",
+        |c, v| {
+            let count: u64 = number(v)?;
+            c.snapshot_catchup_entries = if count == 0 { 5000 } else { count };
+            Ok(())
+        },
+    ),
+    flag(
         "quota-backend-bytes",
         Kind::Number("int64"),
         "0",

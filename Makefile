@@ -5,7 +5,7 @@ ARGS ?=
 # What the benchmark is started with: make bench ARGS="--quick --only put,get"
 CARGO ?= cargo
 
-.PHONY: help prepare build run cluster test lint doc bench fuzz install clean
+.PHONY: help prepare build run cluster test lint doc bench chaos fuzz install clean
 
 help: ## List these commands.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -40,6 +40,10 @@ doc: prepare ## Build the documentation, warnings denied, into target/doc.
 bench: build ## Measure against a real etcd; plots and tables go to target/bench.
 	$(CARGO) build --release --locked --package etcd-rs-bench
 	@ETCD_REAL="$$(scripts/real-etcd)" && export ETCD_REAL && exec target/release/etcd-rs-bench $(ARGS)
+
+chaos: prepare ## Harm clusters under load: SECONDS=120 SEED=7 ARGS="--members 5"; a failing seed repeats.
+	$(CARGO) build --locked --package etcd-rs-server --package etcd-rs-ctl --package etcd-rs-e2e --bins
+	ETCD_RS_BIN=target/debug target/debug/etcd-rs-chaos --seconds $(or $(SECONDS),120) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 fuzz: prepare ## Fuzz the decoders: SECONDS=60 each, or TARGETS="a b" alone.
 	scripts/fuzz $(or $(SECONDS),60) $(TARGETS)

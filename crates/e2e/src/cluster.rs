@@ -1,5 +1,7 @@
 //! Several members as one cluster, each a process of its own, on a network that can be made bad.
 
+mod change;
+
 use std::fs;
 use std::io;
 use std::ops::{Index, IndexMut};
@@ -25,6 +27,8 @@ pub struct Shape {
     /// `--snapshot-count`, if it is to be set: after so many entries the log is cut off, and whoever needs more of it
     /// gets a snapshot.
     pub snapshot_count: Option<u64>,
+    /// How many entries are kept behind it all the same; ours only, as the real one keeps 5000 unless it is newer.
+    pub catchup_entries: Option<u64>,
     /// What the network's luck follows from.
     pub seed: u64,
 }
@@ -36,6 +40,7 @@ impl Default for Shape {
             heartbeat: Duration::from_millis(50),
             election: Duration::from_millis(500),
             snapshot_count: None,
+            catchup_entries: None,
             seed: 1,
         }
     }
@@ -73,7 +78,7 @@ impl Cluster {
         let mut network = Network::new(shape.seed);
         let mut places = Vec::new();
         for number in 0..shape.members {
-            places.push(place(&mut network, &shape, number).await);
+            places.push(place(&mut network, target, &shape, number).await);
         }
         let all = initial_cluster(places.iter());
         let mut cluster = Self { target, shape, members: Vec::new(), network };
@@ -107,7 +112,7 @@ impl Cluster {
     /// A member more, with what the others are to know of it; it has yet to be added and started.
     pub async fn prepare(&mut self) -> usize {
         let number = self.members.len();
-        let place = place(&mut self.network, &self.shape, number).await;
+        let place = place(&mut self.network, self.target, &self.shape, number).await;
         self.members.push(Member::placed(self.target, Settings::default(), place));
         number
     }
@@ -130,6 +135,11 @@ impl Cluster {
     /// The members' numbers.
     pub fn numbers(&self) -> std::ops::Range<usize> {
         0..self.members.len()
+    }
+
+    /// The numbers of those that run.
+    pub fn running(&self) -> Vec<usize> {
+        self.numbers().filter(|number| self.members[*number].process().is_some()).collect()
     }
 
     /// Where clients reach the members, in the order of their numbers.
@@ -177,9 +187,7 @@ impl Cluster {
     /// When there is no leader for too long, or no other member.
     pub async fn follower(&self) -> usize {
         let leader = self.leader().await;
-        self.numbers()
-            .find(|number| *number != leader && self.members[*number].process().is_some())
-            .expect("another member that runs")
+        self.running().into_iter().find(|number| *number != leader).expect("another member that runs")
     }
 
     async fn leader_now(&self) -> Option<usize> {
@@ -254,7 +262,7 @@ impl IndexMut<usize> for Cluster {
     }
 }
 
-async fn place(network: &mut Network, shape: &Shape, number: usize) -> Place {
+async fn place(network: &mut Network, target: Target, shape: &Shape, number: usize) -> Place {
     let peer_port = ports::free();
     let proxy_port = network.front(number, peer_port).await;
     let mut flags = vec![
@@ -262,6 +270,9 @@ async fn place(network: &mut Network, shape: &Shape, number: usize) -> Place {
         format!("--election-timeout={}", shape.election.as_millis()),
     ];
     flags.extend(shape.snapshot_count.map(|count| format!("--snapshot-count={count}")));
+    if target != Target::Real {
+        flags.extend(shape.catchup_entries.map(|count| format!("--snapshot-catchup-entries={count}")));
+    }
     Place {
         name: format!("m{number}"),
         client_url: format!("http://127.0.0.1:{}", ports::free()),

@@ -24,6 +24,7 @@ mod cluster;
 pub mod linear;
 pub mod load;
 mod member;
+pub mod nemesis;
 pub mod network;
 mod ports;
 mod programs;

@@ -134,7 +134,7 @@ impl Record {
     /// The history that all members have.
     async fn common_history(&self, cluster: &Cluster) -> Result<Vec<Event>, Failure> {
         let mut first: Option<Vec<Event>> = None;
-        for member in cluster.numbers().filter(|number| cluster[*number].process().is_some()) {
+        for member in cluster.running() {
             let history = history(&cluster[member], self.last).await;
             match &first {
                 None => first = Some(history),
@@ -152,7 +152,7 @@ impl Record {
 /// Writes the last event of the history and returns its revision.
 pub(super) async fn end_of_history(cluster: &Cluster) -> i64 {
     let written = eventually("a last write", async || {
-        let member = cluster.numbers().find(|number| cluster[*number].process().is_some())?;
+        let member = *cluster.running().first()?;
         cluster[member].kv().put(put(END, "end")).await.ok()
     });
     revision(written.await.into_inner().header.as_ref())

@@ -143,7 +143,7 @@ faults! {
 }
 
 faults! {
-    real;
+    both;
 
     /// A leader that sleeps is replaced, and does not believe itself the leader when it wakes up.
     async fn a_paused_leader_answers_nothing_stale(cluster) {
@@ -167,7 +167,7 @@ faults! {
             let before = std::fs::read_to_string(cluster[follower].log()).unwrap().len();
             cluster.launch(follower).await;
             let log = std::fs::read_to_string(cluster[follower].log()).unwrap();
-            let installed = ["finished applying incoming snapshot", "installed a snapshot"];
+            let installed = ["finished applying incoming snapshot", "a snapshot has arrived"];
             assert!(installed.iter().any(|line| log[before..].contains(line)), "no snapshot was needed");
         })
         .await;
@@ -176,5 +176,5 @@ faults! {
 
 /// The log is cut often.
 fn cut_often() -> Shape {
-    Shape { snapshot_count: Some(100), ..Shape::default() }
+    Shape { snapshot_count: Some(100), catchup_entries: Some(100), ..Shape::default() }
 }

@@ -317,23 +317,38 @@ async fn settings_that_cannot_work_stop_the_start_in_etcds_words() {
     assert!(log.contains("(must be one of: TLS1.2, TLS1.3)"), "{log}");
 }
 
-#[tokio::test]
-async fn three_members_that_verify_each_other_are_a_cluster() {
-    let certificates = Certificates::make();
-    let flags: Vec<String> = certificates.client_side().into_iter().chain(certificates.peer_side()).collect();
+/// Starts three members that reach each other with TLS, and waits until all serve.
+async fn three(flags: &[String]) -> [Server; 3] {
     let peers = ["a", "b", "c"].map(|name| (name, format!("https://127.0.0.1:{}", free_port())));
     let cluster = peers.each_ref().map(|(name, url)| format!("{name}={url}")).join(",");
-    let mut servers = peers.map(|(name, url)| Server::begin(Target::Binary, name, &url, &cluster, &flags));
+    let mut servers = peers.map(|(name, url)| Server::begin(Target::Binary, name, &url, &cluster, flags));
     for server in &mut servers {
         server.serves().await;
     }
-    let [a, b, c] = &servers;
+    servers
+}
+
+#[tokio::test]
+async fn three_members_that_verify_each_other_are_a_cluster() {
+    let certificates = Certificates::make();
+    let mut flags: Vec<String> =
+        certificates.client_side().into_iter().chain(certificates.peer_side()).collect();
+    flags.push("--peer-cert-allowed-cn=etcd".to_owned());
+    let [a, b, c] = three(&flags).await;
     assert_eq!(a.says(&theirs(), &certificates.known(), "put greeting hello"), "OK\n");
-    for server in [b, c] {
+    for server in [&b, &c] {
         assert_eq!(server.says(&ours(), &certificates.known(), "get greeting"), "greeting\nhello\n");
     }
     let members = a.says(&theirs(), &certificates.known(), "member list");
     assert_eq!(members.lines().filter(|line| line.contains("started")).count(), 3, "{members}");
     let health = b.says(&theirs(), &certificates.known(), "endpoint health --cluster");
     assert!(!health.contains("unhealthy"), "{health}");
+}
+
+#[tokio::test]
+async fn three_members_with_certificates_of_their_own_making_are_a_cluster() {
+    let [a, _b, c] = three(&["--auto-tls".to_owned(), "--peer-auto-tls".to_owned()]).await;
+    let careless = ["--insecure-skip-tls-verify".to_owned(), "--insecure-transport=false".to_owned()];
+    assert_eq!(a.says(&ours(), &careless, "put greeting hello"), "OK\n");
+    assert_eq!(c.says(&theirs(), &careless, "get greeting"), "greeting\nhello\n");
 }

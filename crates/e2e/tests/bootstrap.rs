@@ -339,6 +339,54 @@ fn ids_are_copied_from_a_running_etcd() {
     });
 }
 
+async fn write(server: &Server, key: &str, value: &str) {
+    let put =
+        pb::PutRequest { key: key.to_owned().into(), value: value.to_owned().into(), ..Default::default() };
+    KvClient::new(server.channel()).put(put).await.unwrap();
+}
+
+/// A real etcd is the registry by which three of ours find each other, and nobody gets in after them.
+#[test]
+fn founders_find_each_other_in_another_cluster() {
+    run_alone(async {
+        let mut registry = Server::new(Target::Real, "r");
+        let own = format!("--initial-cluster=r={}", registry.peer_url);
+        registry.start(&[&own]);
+        registry.serves().await;
+        let endpoints = format!("--discovery-endpoints={}", registry.client_url);
+        let flags = [&*endpoints, "--discovery-token=a-token"];
+
+        let key = "/_etcd/registry/a-token/_config/size";
+        let failed = "failed to join discovery cluster (discovery: size key";
+        Server::new(Target::Binary, "z").refuses(&flags, &format!("{failed} not found)")).await;
+        write(&registry, key, "none").await;
+        Server::new(Target::Binary, "z").refuses(&flags, &format!("{failed} is bad)")).await;
+
+        write(&registry, key, "3").await;
+        let mut servers = Server::named(Target::Binary);
+        for server in &mut servers {
+            server.start(&flags);
+        }
+        let mut ids = Vec::new();
+        for server in &servers {
+            ids.push(server.serves().await);
+        }
+        assert!(ids.windows(2).all(|two| two[0].cluster_id == two[1].cluster_id));
+        let all = initial_cluster(&servers);
+        let full = "failed to join discovery cluster (discovery: cluster is full)";
+        Server::new(Target::Binary, "z").refuses(&flags, full).await;
+
+        // The ids are those of the same list with the same token.
+        let mut listed = Server::new(Target::Binary, "a");
+        servers[0].stop().await;
+        (listed.client_url, listed.peer_url) = (servers[0].client_url.clone(), servers[0].peer_url.clone());
+        servers.clear();
+        listed.start(&[&all, "--initial-cluster-token=a-token"]);
+        let cluster = format!("{:x}", ids[0].cluster_id);
+        assert_eq!(listed.peer("/members").await.cluster_id(), Some(&*cluster));
+    });
+}
+
 async fn reads_a_file(target: Target) {
     let mut server = Server::new(target, "ignored");
     let file = server.directory.path().join("etcd.yml");

@@ -3,6 +3,7 @@
 //! ```text
 //! data with an identity ────────────────────────────────► that one; the flags about the first start are ignored
 //! no data, state "new" ──► initial_cluster ─► remote ───► ids made of URLs and token; the others must not know us
+//!                              └► srv, registry            the members are in DNS, or in another cluster
 //! no data, state "existing" ─► initial_cluster ─► join ─► ids copied from the running cluster
 //! ```
 //!
@@ -11,8 +12,10 @@
 mod data_dir;
 mod initial_cluster;
 mod join;
+mod registry;
 mod remote;
 mod resolve;
+mod srv;
 
 use api::etcdserverpb::Member;
 use api::{ClusterId, MemberId};
@@ -90,9 +93,14 @@ pub(crate) async fn identity(
     dial: &dyn Dial,
 ) -> Result<(Identity, Origin)> {
     if let Some(identity) = data_dir.identity()? {
+        if config.discovery.registry.is_set() {
+            tracing::warn!(
+                "discovery token is ignored since cluster already initialized; valid logs are found"
+            );
+        }
         return Ok((identity, data_dir.origin()?));
     }
-    let cluster = InitialCluster::of(config)?;
+    let cluster = InitialCluster::of(config).await?;
     let (identity, origin) = match config.initial_cluster_state {
         ClusterState::New => found(config, cluster, dial).await?,
         ClusterState::Existing => join::join(config, cluster, dial).await?,
@@ -102,14 +110,22 @@ pub(crate) async fn identity(
 }
 
 /// A member of a new cluster.
-async fn found(config: &Config, cluster: InitialCluster, dial: &dyn Dial) -> Result<(Identity, Origin)> {
+async fn found(config: &Config, mut cluster: InitialCluster, dial: &dyn Dial) -> Result<(Identity, Origin)> {
     cluster.check_advertised(config).await?;
     cluster.check_duplicates()?;
-    let identity = cluster.identity(config)?;
-    if remote::knows(dial, &cluster.others(&config.name), identity.member_id).await {
-        return Err(already_bootstrapped(identity.member_id));
+    let registry = &config.discovery.registry;
+    // The founders that a registry brings together agree on the token they did so by.
+    let token = if registry.is_set() { &registry.token } else { &config.initial_cluster_token };
+    let member_id = cluster.member_id(&config.name, token);
+    if remote::knows(dial, &cluster.others(&config.name), member_id).await {
+        return Err(already_bootstrapped(member_id));
     }
-    Ok((identity, Origin { joined: false, members: cluster.members(&config.initial_cluster_token)? }))
+    if registry.is_set() {
+        cluster = registry::join(registry, member_id, &cluster).await?;
+    }
+    let members = cluster.members(token)?;
+    let cluster_id = initial_cluster::cluster_id(&members);
+    Ok((Identity { member_id, cluster_id }, Origin { joined: false, members }))
 }
 
 /// Why a member whose data is gone cannot come back as it was.

@@ -2,6 +2,7 @@
 //!
 //! [`flags`](crate::flags) holds what a user typed; [`Config::check`] is the door between the two, with etcd's messages.
 
+mod discovery;
 mod security;
 
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use tracing_subscriber::filter::LevelFilter;
 use crate::error::{Error, Result};
 use crate::url::Url;
 
+pub use discovery::{Discovery, Registry};
 pub use security::{ClientTls, PeerTls};
 
 /// How log lines look.
@@ -56,12 +58,14 @@ pub struct Config {
     pub listen_peer_urls: Vec<String>,
     /// URLs that other members are told to use; the member's id is made of them.
     pub initial_advertise_peer_urls: Vec<String>,
-    /// `name=url` of every initial member, separated by commas.
+    /// `name=url` of every initial member, separated by commas; empty if they are to be discovered.
     pub initial_cluster: String,
     /// Whether these found the cluster, or one joins it.
     pub initial_cluster_state: ClusterState,
     /// Keeps clusters with the same URLs apart.
     pub initial_cluster_token: String,
+    /// Where its members learn of each other instead.
+    pub discovery: Discovery,
     /// Whether this member becomes the only one of its cluster, whatever the membership was.
     pub force_new_cluster: bool,
     /// TLS towards clients.
@@ -133,6 +137,7 @@ impl Default for Config {
             initial_cluster: "default=http://localhost:2380".to_owned(),
             initial_cluster_state: ClusterState::New,
             initial_cluster_token: "etcd-cluster".to_owned(),
+            discovery: Discovery::default(),
             force_new_cluster: false,
             client_tls: ClientTls::default(),
             peer_tls: PeerTls::default(),
@@ -173,6 +178,7 @@ impl Config {
         self.check_urls()?;
         self.client_tls.check()?;
         self.peer_tls.check()?;
+        self.discovery.check(!self.initial_cluster.is_empty())?;
         let (heartbeat, election) = (self.heartbeat_interval.as_millis(), self.election_timeout.as_millis());
         if heartbeat == 0 {
             return Err(Error::config("--heartbeat-interval must be >0 (set to 0ms)"));

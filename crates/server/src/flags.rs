@@ -12,6 +12,7 @@
 )]
 
 mod cluster;
+mod discovery;
 mod file;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
@@ -240,6 +241,9 @@ fn derive(config: &mut Config, named: &[&str], remarks: &mut Remarks) {
         remarks.push(Remark::DefaultDataDir(config.data_dir.clone()));
     }
     let default = Config::default();
+    if config.discovery.is_set() && config.initial_cluster == default.initial_cluster {
+        config.initial_cluster.clear();
+    }
     if config.name == default.name {
         remarks.push(Remark::DefaultName);
     } else if config.initial_cluster == default.initial_cluster {

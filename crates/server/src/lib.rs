@@ -53,7 +53,7 @@ mod url;
 mod versions;
 mod watches;
 
-pub use config::{ClientTls, ClusterState, Config, LogFormat, LogOutput, PeerTls};
+pub use config::{ClientTls, ClusterState, Config, Discovery, LogFormat, LogOutput, PeerTls, Registry};
 pub use error::{Error, Result};
 pub use flags::Launch;
 pub use server::Server;

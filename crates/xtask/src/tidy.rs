@@ -20,7 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("lease", &["api", "backend"]),
     ("mvcc", &["api", "backend"]),
     ("raftlog", &[]),
-    ("server", &["api", "auth", "backend", "boltdb", "lease", "mvcc", "raftlog", "tls", "watch"]),
+    ("server", &["api", "auth", "backend", "boltdb", "client", "lease", "mvcc", "raftlog", "tls", "watch"]),
     ("smoke", &[]),
     ("tls", &[]),
     ("watch", &["api", "mvcc"]),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use api::{ClusterId, MemberId};
 use sha1::{Digest as _, Sha1};
 
-use super::{Identity, MemberRecord, resolve};
+use super::{MemberRecord, resolve, srv};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::url::Url;
@@ -41,12 +41,21 @@ pub(super) fn cluster_id(members: &[MemberRecord]) -> ClusterId {
 }
 
 impl InitialCluster {
-    /// What the flags say, with this member in it.
+    /// What the flags say, or the records they point to, with this member in it. A member that will ask a registry knows only
+    /// itself yet.
     ///
     /// # Errors
     /// Something in it is no URL, or this member's name is missing.
-    pub(crate) fn of(config: &Config) -> Result<Self> {
-        let cluster = Self::parse(&config.initial_cluster)
+    pub(crate) async fn of(config: &Config) -> Result<Self> {
+        let listed = if config.discovery.registry.is_set() {
+            let own = config.initial_advertise_peer_urls.iter().map(|url| format!("{}={url}", config.name));
+            own.collect::<Vec<_>>().join(",")
+        } else if config.discovery.srv.is_empty() {
+            config.initial_cluster.clone()
+        } else {
+            srv::cluster(config).await?
+        };
+        let cluster = Self::parse(&listed)
             .map_err(|why| Error::config(format!("error setting up initial cluster: {why}")))?;
         if !cluster.0.contains_key(&config.name) {
             return Err(Error::config(format!(
@@ -85,14 +94,19 @@ impl InitialCluster {
 
     /// No two members may share a URL.
     pub(super) fn check_duplicates(&self) -> Result<()> {
+        if self.has_duplicates() {
+            return Err(Error::config(format!("initial cluster {self} has duplicate url")));
+        }
+        Ok(())
+    }
+
+    /// Whether a URL is in it twice.
+    pub(super) fn has_duplicates(&self) -> bool {
         let mut urls: Vec<&Url> = self.0.values().flatten().collect();
         let all = urls.len();
         urls.sort();
         urls.dedup();
-        if urls.len() < all {
-            return Err(Error::config(format!("initial cluster {self} has duplicate url")));
-        }
-        Ok(())
+        urls.len() < all
     }
 
     /// The members with the ids that follow from their URLs and the token.
@@ -116,11 +130,9 @@ impl InitialCluster {
         Ok(members.into_values().collect())
     }
 
-    /// Who this member is in a new cluster.
-    pub(super) fn identity(&self, config: &Config) -> Result<Identity> {
-        let members = self.members(&config.initial_cluster_token)?;
-        let member_id = member_id(self.own(config), &config.initial_cluster_token);
-        Ok(Identity { member_id, cluster_id: cluster_id(&members) })
+    /// The id of the member of this name in a new cluster.
+    pub(super) fn member_id(&self, name: &str, token: &str) -> MemberId {
+        member_id(self.0.get(name).map(Vec::as_slice).unwrap_or_default(), token)
     }
 
     /// The URLs of all members but the one of this name, sorted.
@@ -195,7 +207,7 @@ mod tests {
 
     async fn refused(config: &Config) -> String {
         let check = async {
-            let cluster = InitialCluster::of(config)?;
+            let cluster = InitialCluster::of(config).await?;
             cluster.check_advertised(config).await?;
             cluster.check_duplicates()
         };
@@ -204,10 +216,10 @@ mod tests {
 
     #[test]
     fn ids_are_those_of_etcd_for_the_same_urls_and_token() {
-        let config = Config::default();
-        let identity = InitialCluster::of(&config).unwrap().identity(&config).unwrap();
-        assert_eq!(identity.member_id.to_string(), "8e9e05c52164694d");
-        assert_eq!(identity.cluster_id.to_string(), "cdf818194e3a8c32");
+        let cluster = InitialCluster::parse("default=http://localhost:2380").unwrap();
+        assert_eq!(cluster.member_id("default", "etcd-cluster").to_string(), "8e9e05c52164694d");
+        let members = cluster.members("etcd-cluster").unwrap();
+        assert_eq!(cluster_id(&members).to_string(), "cdf818194e3a8c32");
     }
 
     #[test]

@@ -207,7 +207,7 @@ mod tests {
             initial_cluster: "a=http://127.0.0.1:1,b=http://127.0.0.1:2".to_owned(),
             ..Config::default()
         };
-        let cluster = InitialCluster::of(&config).unwrap();
+        let cluster = InitialCluster::of(&config).await.unwrap();
         assert_eq!(
             join(&config, cluster, &Dialler::default()).await.unwrap_err().to_string(),
             "cannot fetch cluster info from peer urls: \

@@ -52,6 +52,31 @@ const SECTIONS: &[Section] = &[
             ("skip-client-san-verification", "peer-skip-client-san-verification"),
         ],
     },
+    Section { path: &["discovery-config"], keys: &[("token", "discovery-token")] },
+    Section {
+        path: &["discovery-config", "client"],
+        keys: &[
+            ("endpoints", "discovery-endpoints"),
+            ("dial-timeout", "discovery-dial-timeout"),
+            ("request-timeout", "discovery-request-timeout"),
+            ("keepalive-time", "discovery-keepalive-time"),
+            ("keepalive-timeout", "discovery-keepalive-timeout"),
+        ],
+    },
+    Section {
+        path: &["discovery-config", "client", "secure"],
+        keys: &[
+            ("cert", "discovery-cert"),
+            ("key", "discovery-key"),
+            ("cacert", "discovery-cacert"),
+            ("insecure-transport", "discovery-insecure-transport"),
+            ("insecure-skip-tls-verify", "discovery-insecure-skip-tls-verify"),
+        ],
+    },
+    Section {
+        path: &["discovery-config", "client", "auth"],
+        keys: &[("username", "discovery-user"), ("password", "discovery-password")],
+    },
 ];
 
 /// Flags that are no keys of the file by their own names, though no section has them either.
@@ -212,6 +237,22 @@ mod tests {
         assert!(
             config.force_new_cluster && named.contains(&"name") && !named.contains(&"heartbeat-interval")
         );
+    }
+
+    #[test]
+    fn a_registry_is_a_map_in_maps() {
+        let (config, _) = configuration(
+            "discovery-config:\n  token: t\n  client:\n    endpoints: [b:1, a:1]\n    dial-timeout: 1000000000\n    \
+             secure: {insecure-transport: false, cacert: /ca}\n    auth: {username: u, password: p}\n",
+        )
+        .unwrap();
+        let registry = config.discovery.registry;
+        assert_eq!(
+            (registry.token.as_str(), registry.endpoints),
+            ("t", vec!["a:1".to_owned(), "b:1".to_owned()])
+        );
+        assert_eq!((registry.dial_timeout, registry.insecure_transport), (Duration::from_secs(1), false));
+        assert_eq!((registry.user.as_str(), registry.password.as_str()), ("u", "p"));
     }
 
     #[test]

@@ -49,7 +49,8 @@ pub(super) const fn flag(
 
 /// Every flag there is.
 pub(super) fn all() -> impl Iterator<Item = &'static Flag> {
-    FLAGS.iter().chain(super::tls::FLAGS).chain(super::cluster::FLAGS)
+    let rest = super::discovery::FLAGS.iter().chain(super::tls::FLAGS).chain(super::cluster::FLAGS);
+    FLAGS.iter().chain(rest)
 }
 
 const FLAGS: &[Flag] = &[

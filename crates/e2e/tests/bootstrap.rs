@@ -318,6 +318,63 @@ fn a_member_without_its_data_is_not_let_back_in() {
     });
 }
 
+/// A member that was added joins with the list that adding gave, and has what was written before.
+async fn joins_when_it_was_added(target: Target) {
+    let mut servers = vec![Server::new(target, "a"), Server::new(target, "b")];
+    let own = initial_cluster(&servers[..1]);
+    servers[0].start(&[&own]);
+    let before = servers[0].serves().await;
+    write(&servers[0], "k", "v").await;
+    let request =
+        pb::MemberAddRequest { peer_ur_ls: vec![servers[1].peer_url.clone()], ..Default::default() };
+    let added = ClusterClient::new(servers[0].channel()).member_add(request).await.unwrap().into_inner();
+    let both = initial_cluster(&servers);
+    servers[1].start(&[&both, "--initial-cluster-state=existing", "--initial-cluster-token=of-no-interest"]);
+    let header = servers[1].serves().await;
+    assert_eq!(header.cluster_id, before.cluster_id);
+    assert_eq!(header.member_id, added.member.unwrap().id);
+    let range = pb::RangeRequest { key: "k".into(), ..Default::default() };
+    let found = KvClient::new(servers[1].channel()).range(range).await.unwrap().into_inner();
+    assert_eq!(found.kvs[0].value, "v");
+    // And once more, with flags that would mean something else to a new member.
+    servers[1].stop().await;
+    let alone = initial_cluster(&servers[1..]);
+    servers[1].start(&[&alone]);
+    assert_eq!(servers[1].serves().await.member_id, header.member_id);
+}
+
+/// When the others are lost for good, a survivor goes on alone, under its own id and with what was written.
+async fn goes_on_alone_when_forced(target: Target) {
+    let mut servers = Server::named(target);
+    let all = initial_cluster(&servers);
+    for server in &mut servers {
+        server.start(&[&all]);
+    }
+    for server in &servers {
+        server.serves().await;
+    }
+    write(&servers[0], "k", "v").await;
+    let before = servers[0].serves().await;
+    for server in &mut servers {
+        server.stop().await;
+    }
+    servers.truncate(1);
+    servers[0].start(&["--force-new-cluster"]);
+    let after = servers[0].serves().await;
+    assert_eq!((after.member_id, after.cluster_id), (before.member_id, before.cluster_id));
+    let members = servers[0].members().await;
+    assert_eq!(members.iter().map(|member| member.id).collect::<Vec<_>>(), [before.member_id]);
+    let range = pb::RangeRequest { key: "k".into(), ..Default::default() };
+    let found = KvClient::new(servers[0].channel()).range(range).await.unwrap().into_inner();
+    assert_eq!(found.kvs[0].value, "v");
+    write(&servers[0], "k", "w").await;
+    // Without the flag it stays what it has become.
+    servers[0].stop().await;
+    servers[0].start(&[]);
+    servers[0].serves().await;
+    assert_eq!(servers[0].members().await.len(), 1);
+}
+
 /// What a member needs to know of a cluster it joins, it learns over etcd's own peer HTTP.
 #[test]
 fn ids_are_copied_from_a_running_etcd() {
@@ -460,4 +517,6 @@ on_both! {
     a_member_that_ran_is_not_founded_again: is_not_founded_twice;
     a_cluster_that_does_not_match_is_not_joined: joins_only_what_is_there;
     a_file_is_the_configuration: reads_a_file;
+    a_member_that_was_added_joins: joins_when_it_was_added;
+    a_survivor_can_be_forced_to_go_on_alone: goes_on_alone_when_forced;
 }

@@ -42,6 +42,10 @@ pub(super) async fn join(
     if !compatible(dial, &others, config.request_timeout()).await {
         return Err(Error::config("incompatible with current running cluster"));
     }
+    let learners = members.iter().filter(|member| member.is_learner).count();
+    if learners > config.max_learners {
+        return Err(Error::config("membership: too many learner members in cluster"));
+    }
     Ok((Identity { member_id: own, cluster_id: running.id }, Origin { joined: true, members }))
 }
 

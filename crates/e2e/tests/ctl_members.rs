@@ -109,12 +109,19 @@ async fn compare(member: &Member, format: &str, [one, other]: [&str; 2]) {
     }
 }
 
+async fn compare_all(member: Member) {
+    compare(&member, "simple", ["127.0.1.1", "127.0.1.2"]).await;
+    compare(&member, "json", ["127.0.1.3", "127.0.1.4"]).await;
+}
+
 #[test]
 fn changes_of_members_print_what_etcdctl_prints() {
-    run(Target::Real, async |member: Member| {
-        compare(&member, "simple", ["127.0.1.1", "127.0.1.2"]).await;
-        compare(&member, "json", ["127.0.1.3", "127.0.1.4"]).await;
-    });
+    run(Target::Real, compare_all);
+}
+
+#[test]
+fn changes_of_our_own_members_print_the_same() {
+    run(Target::Binary, compare_all);
 }
 
 #[test]
@@ -148,25 +155,39 @@ fn formats_that_a_change_does_not_have_are_refused_when_it_is_done() {
     });
 }
 
+async fn move_leadership(target: Target) {
+    let cluster = Cluster::start(target).await;
+    // As an etcdctl before 3.5 takes them: given URLs, it asks about single members under a name that is no HTTP authority,
+    // which a server of ours refuses and a real one overlooks.
+    let urls: Vec<String> =
+        cluster.client_urls().iter().map(|url| url.trim_start_matches("http://").to_owned()).collect();
+    let everybody = urls.join(",");
+    for program in [theirs(), ours()] {
+        let (from, to) = (cluster.leader().await, cluster.follower().await);
+        let (from_id, to_id) = (cluster.id(from).await, cluster.id(to).await);
+        let said = ask(&program, &everybody, &format!("move-leader {to_id:x}"));
+        assert_eq!(
+            said.output,
+            format!("Leadership transferred from {from_id:x} to {to_id:x}\n"),
+            "{said:?}"
+        );
+        assert_eq!(cluster.leader_other_than(from).await, to);
+    }
+    let (leader, follower) = (cluster.leader().await, cluster.follower().await);
+    let target = cluster.id(follower).await;
+    for (endpoint, target) in [(follower, target), (leader, 1)] {
+        let line = format!("move-leader {target:x}");
+        let [ours, theirs] = [ours(), theirs()].map(|program| ask(&program, &urls[endpoint], &line));
+        assert_eq!(ours, theirs);
+    }
+}
+
 #[test]
 fn the_leadership_moves_as_with_etcdctl() {
-    run_alone(async {
-        let cluster = Cluster::start(Target::Real).await;
-        let urls = cluster.client_urls();
-        let everybody = urls.join(",");
-        for program in [theirs(), ours()] {
-            let (from, to) = (cluster.leader().await, cluster.follower().await);
-            let (from_id, to_id) = (cluster.id(from).await, cluster.id(to).await);
-            let said = ask(&program, &everybody, &format!("move-leader {to_id:x}"));
-            assert_eq!(said.output, format!("Leadership transferred from {from_id:x} to {to_id:x}\n"));
-            assert_eq!(cluster.leader_other_than(from).await, to);
-        }
-        let (leader, follower) = (cluster.leader().await, cluster.follower().await);
-        let target = cluster.id(follower).await;
-        for (endpoint, target) in [(follower, target), (leader, 1)] {
-            let line = format!("move-leader {target:x}");
-            let [ours, theirs] = [ours(), theirs()].map(|program| ask(&program, &urls[endpoint], &line));
-            assert_eq!(ours, theirs);
-        }
-    });
+    run_alone(move_leadership(Target::Real));
+}
+
+#[test]
+fn the_leadership_of_our_own_cluster_moves_too() {
+    run_alone(move_leadership(Target::Binary));
 }

@@ -16,7 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("bench", &["api", "client"]),
     ("boltdb", &[]),
     ("client", &["api", "tls"]),
-    ("ctl", &["api", "backend", "boltdb", "client", "mvcc", "tls"]),
+    ("ctl", &["api", "backend", "boltdb", "client", "mvcc"]),
     ("lease", &["api", "backend"]),
     ("mvcc", &["api", "backend"]),
     ("raftlog", &[]),

@@ -176,9 +176,9 @@ impl Config {
     /// [`Error::Config`] with the text etcd prints for the first thing that is wrong.
     pub fn check(&self) -> Result<()> {
         self.check_urls()?;
+        self.discovery.check(!self.initial_cluster.is_empty())?;
         self.client_tls.check()?;
         self.peer_tls.check()?;
-        self.discovery.check(!self.initial_cluster.is_empty())?;
         let (heartbeat, election) = (self.heartbeat_interval.as_millis(), self.election_timeout.as_millis());
         if heartbeat == 0 {
             return Err(Error::config("--heartbeat-interval must be >0 (set to 0ms)"));

@@ -41,10 +41,15 @@ impl Security {
         };
         check_peer_urls(&peer_urls, &peer_settings)?;
         check_client_urls(&client_urls, &client_settings)?;
+        let mut dialled = peer_settings.clone();
+        if !config.discovery.srv.is_empty() && dialled.trusted_ca_file.is_none() {
+            // Members that were found in a domain show certificates of the domain.
+            dialled.server_name = Some(config.discovery.srv.clone());
+        }
         Ok(Self {
             peer: acceptor("starting with peer TLS", &peer_settings, peer.side())?,
             client: acceptor("starting with client TLS", &client_settings, Side::Client)?,
-            dial: Arc::new(Dialler::new(peer_settings)?),
+            dial: Arc::new(Dialler::new(dialled)?),
         })
     }
 }

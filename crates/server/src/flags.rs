@@ -21,6 +21,7 @@ mod table;
 mod tls;
 mod value;
 
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -28,6 +29,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::config::Config;
+use crate::url::Url;
 use remark::Remark;
 pub use remark::Remarks;
 use table::Kind;
@@ -56,7 +58,7 @@ pub fn from_process() -> Launch {
             Launch::Done(ExitCode::SUCCESS)
         }
         Err(refusal) => {
-            eprintln!("{}", refusal.text);
+            refusal.say();
             Launch::Done(ExitCode::from(refusal.code))
         }
     }
@@ -81,6 +83,16 @@ impl Refusal {
 
     fn bad_value(text: String) -> Self {
         Self { text, code: 2 }
+    }
+
+    /// Tells whoever typed a flag on the terminal, and whoever reads the log of all else.
+    fn say(&self) {
+        if self.code == 2 {
+            eprintln!("{}", self.text);
+        } else {
+            crate::logging::init(&Config::default());
+            tracing::warn!(error = self.text, "failed to verify flags");
+        }
     }
 
     fn startup(text: impl Into<String>) -> Self {
@@ -234,6 +246,37 @@ fn apply_variables(
     Ok(())
 }
 
+/// The address from which this host would speak to the world, if it has a default route.
+fn default_host() -> Option<IpAddr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    // This sends nothing; it only asks the kernel for a route to some address that is not ours.
+    socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
+    let host = socket.local_addr().ok()?.ip();
+    (!host.is_loopback()).then_some(host)
+}
+
+/// Who listens on every address and still has the default to advertise advertises `host` instead. Whether anything changed.
+fn advertise_by_default(config: &mut Config, default: &Config, host: IpAddr) -> bool {
+    let mut changed = false;
+    for (listened, advertised, default) in [
+        (
+            &config.listen_peer_urls,
+            &mut config.initial_advertise_peer_urls,
+            &default.initial_advertise_peer_urls,
+        ),
+        (&config.listen_client_urls, &mut config.advertise_client_urls, &default.advertise_client_urls),
+    ] {
+        if let Some(Ok(first)) = listened.first().map(|url| Url::parse(url))
+            && first.host() == "0.0.0.0"
+            && advertised == default
+        {
+            *advertised = vec![format!("http://{host}:{}", first.port())];
+            changed = true;
+        }
+    }
+    changed
+}
+
 /// What follows from the flags that were, and were not, given.
 fn derive(config: &mut Config, named: &[&str], remarks: &mut Remarks) {
     if !named.contains(&"data-dir") || config.data_dir.as_os_str().is_empty() {
@@ -241,6 +284,11 @@ fn derive(config: &mut Config, named: &[&str], remarks: &mut Remarks) {
         remarks.push(Remark::DefaultDataDir(config.data_dir.clone()));
     }
     let default = Config::default();
+    if let Some(host) = default_host()
+        && advertise_by_default(config, &default, host)
+    {
+        remarks.push(Remark::DefaultHost(host));
+    }
     if config.discovery.is_set() && config.initial_cluster == default.initial_cluster {
         config.initial_cluster.clear();
     }
@@ -382,5 +430,18 @@ mod tests {
         );
         assert!(said.contains(&Remark::DefaultName));
         assert!(said.contains(&Remark::DefaultDataDir("default.etcd".into())));
+    }
+
+    #[test]
+    fn who_listens_everywhere_advertises_the_default_address() {
+        let (default, host) = (Config::default(), IpAddr::from([10, 1, 2, 3]));
+        let mut config =
+            Config { listen_peer_urls: vec!["http://0.0.0.0:1380".to_owned()], ..Config::default() };
+        assert!(advertise_by_default(&mut config, &default, host));
+        assert_eq!(config.initial_advertise_peer_urls, ["http://10.1.2.3:1380"]);
+        assert_eq!(config.advertise_client_urls, default.advertise_client_urls);
+        // What was said, or needs no saying, stays.
+        assert!(!advertise_by_default(&mut config, &default, IpAddr::from([10, 1, 2, 4])));
+        assert!(!advertise_by_default(&mut Config::default(), &default, host));
     }
 }

@@ -1,5 +1,6 @@
 //! What is to be said of how the configuration came about, once there is a log to say it in.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 /// Remarks about the configuration, for the log.
@@ -16,6 +17,8 @@ pub(super) enum Remark {
     Unrecognized { name: String, value: String },
     /// The member has no name of its own.
     DefaultName,
+    /// The host that is advertised, because all of this one's addresses are listened on and nobody said which to advertise.
+    DefaultHost(IpAddr),
     /// Nobody said where the data should be.
     DefaultDataDir(PathBuf),
 }
@@ -59,6 +62,9 @@ impl Remark {
                 "it isn't recommended to use default name, please set a value for --name. Please note that etcd \
                  might run into issue when multiple members have the same default name"
             ),
+            Self::DefaultHost(host) => {
+                tracing::info!(host = %host, "detected default host for advertise");
+            }
             Self::DefaultDataDir(path) => {
                 tracing::warn!(data_dir = %path.display(), "'data-dir' was empty; using default");
             }

@@ -125,14 +125,19 @@ impl Server {
     }
 
     async fn serves(&mut self) {
+        self.is_ready().await;
+        // The real etcd says so a moment before.
+        eventually("an open port", async || TcpStream::connect(("127.0.0.1", self.port)).ok()).await;
+    }
+
+    /// Waits until it says that it serves, wherever that is.
+    async fn is_ready(&mut self) {
         eventually("a member that serves", async || {
             let log = self.log();
             assert!(self.process.try_wait().unwrap().is_none(), "the member ended:\n{log}");
             log.contains("ready to serve client requests").then_some(())
         })
         .await;
-        // The real etcd says so a moment before.
-        eventually("an open port", async || TcpStream::connect(("127.0.0.1", self.port)).ok()).await;
     }
 
     fn log(&self) -> String {
@@ -294,6 +299,23 @@ async fn self_made_certificates_serve_clients_that_do_not_verify() {
             server.fails(&program, &["--insecure-transport=false".to_owned()], "get greeting");
         }
     }
+}
+
+#[tokio::test]
+async fn a_unix_socket_can_have_tls_and_its_last_word_is_the_host() {
+    let certificates = Certificates::make();
+    let directory = TempDir::with_prefix("etcd-e2e-").unwrap();
+    let url = |name: &str| format!("unixs://{}", directory.path().join(name).display());
+    let mut flags = certificates.client_side();
+    flags.push(format!("--listen-client-urls={},{}", url("localhost"), url("stranger")));
+    let peer = format!("http://127.0.0.1:{}", free_port());
+    let mut server = Server::begin(Target::Binary, "a", &peer, &format!("a={peer}"), &flags);
+    server.is_ready().await;
+    let put = server.ask_at(&ours(), &url("localhost"), &certificates.known(), "put greeting hello");
+    assert_eq!(String::from_utf8_lossy(&put.stdout), "OK\n", "{put:?}");
+    let line = "--command-timeout=1s get greeting";
+    assert!(!server.ask_at(&ours(), &url("localhost"), &certificates.trusting(), line).status.success());
+    assert!(!server.ask_at(&ours(), &url("stranger"), &certificates.known(), line).status.success());
 }
 
 #[tokio::test]

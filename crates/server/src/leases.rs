@@ -105,6 +105,15 @@ pub(crate) async fn expire(timekeeper: Arc<Timekeeper>) {
     }
 }
 
+/// Renews a lease in this member's memory, and returns its time to live in seconds.
+///
+/// What is promised so must hold under the next leader too. That one counts anew from its own beginning, so a renewal is good if
+/// this member still led after it; a process that was stopped for a while and goes on as if it led promises nothing.
+pub(crate) fn renew_now(shared: &Shared, node: &Node, lease: LeaseId) -> Result<i64, lease::Error> {
+    let ttl = shared.lessor.renew(lease, shared.clock.now())?;
+    if node.leads() { Ok(ttl) } else { Err(lease::Error::NotPrimary) }
+}
+
 /// Renews a lease in this member's memory, if it keeps the time. `ttl` 0 says that there is no such lease.
 ///
 /// A lease that is unknown may have been granted by an entry that is not applied yet, and one that has expired is revoked by one
@@ -118,7 +127,7 @@ pub(crate) async fn renew(
     let header = Some(shared.header_now());
     let lease = LeaseId::new(id);
     let answer = |ttl| Ok(LeaseKeepAliveResponse { header, id, ttl });
-    match shared.lessor.renew(lease, shared.clock.now()) {
+    match renew_now(shared, node, lease) {
         Ok(ttl) => {
             shared.counters.leases_renewed.add(1);
             return answer(ttl);
@@ -133,7 +142,7 @@ pub(crate) async fn renew(
     }
     let mut applied = node.applied();
     loop {
-        match shared.lessor.renew(lease, shared.clock.now()) {
+        match renew_now(shared, node, lease) {
             Ok(ttl) => return answer(ttl),
             Err(lease::Error::Checkpointed(_)) => {
                 // The next leader must not cut the renewed lease short.

@@ -99,7 +99,7 @@ impl KeepAlive {
         let request: LeaseKeepAliveRequest = decode(raw)?;
         let header = self.rpc.shared.header_now();
         let shared = &self.rpc.shared;
-        match shared.lessor.renew(LeaseId::new(request.id), shared.clock.now()) {
+        match leases::renew_now(shared, &self.rpc.node, LeaseId::new(request.id)) {
             Ok(ttl) => {
                 shared.counters.leases_renewed.add(1);
                 Ok(Some(LeaseKeepAliveResponse { header: Some(header), id: request.id, ttl }))

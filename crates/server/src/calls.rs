@@ -60,7 +60,7 @@ impl Calls {
             let leader = led.map_err(|_| status::STOPPED)?.leader.unwrap_or_default();
             match self.ask(leader, request.clone()).await {
                 Ok(Response::Refusal(refusal)) if !is_passing(&refusal) => return Err(refused(refusal)),
-                Err(CallError::NoAnswer(why)) => {
+                Err(CallError::NoAnswer(why)) if !is_repeatable(request) => {
                     tracing::warn!(leader = format!("{leader:x}"), error = why, "the leader did not answer");
                     return Err(status::TIMEOUT_DUE_TO_CONNECTION_LOST.into());
                 }
@@ -78,6 +78,11 @@ impl Calls {
         let late = |_| Err(status::TIMEOUT.into());
         tokio::time::timeout(self.timeout, self.ask_leader(request)).await.unwrap_or_else(late)
     }
+}
+
+/// Whether it does no harm to ask again what may have been done.
+fn is_repeatable(request: &Request) -> bool {
+    matches!(request, Request::LeaseKeepAlive(_) | Request::LeaseTimeToLive(_))
 }
 
 /// Whether another leader may say otherwise.

@@ -26,12 +26,19 @@ struct Cluster {
     dir: tempfile::TempDir,
     urls: BTreeMap<String, String>,
     running: BTreeMap<String, (Server, Client)>,
+    corrupt_check_time: Duration,
 }
 
 impl Cluster {
     async fn start(names: &[&str]) -> Self {
+        Self::start_checked(names, Duration::ZERO).await
+    }
+
+    /// With a leader that compares hashes so often.
+    async fn start_checked(names: &[&str], corrupt_check_time: Duration) -> Self {
         let urls = names.iter().map(|name| ((*name).to_owned(), peer_url())).collect();
-        let mut cluster = Self { dir: tempfile::tempdir().unwrap(), urls, running: BTreeMap::new() };
+        let mut cluster =
+            Self { dir: tempfile::tempdir().unwrap(), urls, running: BTreeMap::new(), corrupt_check_time };
         let starts = names.iter().map(|name| Server::start(cluster.config(name, ClusterState::New)));
         let servers = futures_util::future::join_all(starts.map(Box::pin)).await;
         for (name, server) in names.iter().zip(servers) {
@@ -61,6 +68,7 @@ impl Cluster {
             initial_cluster_state: state,
             heartbeat_interval: Duration::from_millis(30),
             election_timeout: Duration::from_millis(300),
+            corrupt_check_time: self.corrupt_check_time,
             ..config(self.dir.path())
         }
     }
@@ -432,5 +440,77 @@ async fn a_leader_that_stops_hands_leadership_over() {
     let next = cluster.leader().await;
     cluster.put(&next, "k").await.unwrap();
     assert_eq!(cluster.status(&next).await.raft_term, term + 1, "one election, and nobody waited for it");
+    cluster.end().await;
+}
+
+/// Changes a member's data behind its back, while it is stopped.
+fn tamper(cluster: &Cluster, name: &str, change: impl FnOnce(&dyn backend::Backend, &mut backend::WriteTx)) {
+    use backend::Backend as _;
+    let state = cluster.dir.path().join(name).join("member/state");
+    let backend = backend::DiskBackend::open(state, backend::Options::default()).unwrap();
+    let mut tx = backend.begin();
+    change(&backend, &mut tx);
+    assert!(!tx.is_empty());
+    backend.commit(tx).unwrap();
+}
+
+async fn corrupt_alarms(cluster: &Cluster, name: &str) -> Vec<u64> {
+    let request = pb::AlarmRequest { alarm: pb::AlarmType::Corrupt.into(), ..Default::default() };
+    let answer: pb::AlarmResponse =
+        cluster.client(name).call("/etcdserverpb.Maintenance/Alarm", &request).await.unwrap();
+    answer.alarms.iter().map(|alarm| alarm.member_id).collect()
+}
+
+/// A member whose disk has lost or changed what it applied goes on as if nothing had happened; the others find out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_has_applied_something_else_is_found() {
+    let mut cluster = Cluster::start(&["a", "b", "c"]).await;
+    let follower = cluster.follower().await;
+    let id = cluster.id(&follower).await;
+    cluster.stop(&follower).await;
+    tamper(&cluster, &follower, |backend, tx| {
+        let applied = backend.get(backend::Table::Meta, b"applied").unwrap().unwrap();
+        let mut record = applied.to_vec();
+        // The last eight bytes are the rolling hash.
+        record[23] ^= 1;
+        tx.put(backend::Table::Meta, b"applied", &record);
+    });
+    cluster.join(&follower).await;
+    let leader = cluster.leader().await;
+    // Hashes are compared at every sixty-fourth entry.
+    for n in 0..140 {
+        cluster.put(&leader, &n.to_string()).await.unwrap();
+    }
+    eventually(async || corrupt_alarms(&cluster, &leader).await == [id]).await;
+    let refused = cluster.put(&leader, "fenced").await.unwrap_err();
+    assert!(refused.is(status::CORRUPT), "{refused:?}");
+    cluster.end().await;
+}
+
+/// Adds a record to a member's history that nobody wrote.
+fn invent(backend: &dyn backend::Backend, tx: &mut backend::WriteTx) {
+    let (key, record) = backend.last(backend::Table::Rev).unwrap().unwrap();
+    let mut changed = record.to_vec();
+    // The last byte belongs to the value.
+    *changed.last_mut().unwrap() ^= 1;
+    tx.put(backend::Table::Rev, &key, &changed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_whose_history_differs_is_found_by_hashes() {
+    let mut cluster = Cluster::start_checked(&["a", "b", "c"], Duration::from_millis(200)).await;
+    cluster.put("a", "k").await.unwrap();
+    let follower = cluster.follower().await;
+    let id = cluster.id(&follower).await;
+    assert_eq!(cluster.count(&follower, "k", false).await, Ok(1));
+    cluster.stop(&follower).await;
+    tamper(&cluster, &follower, invent);
+
+    let checked = Config { initial_corrupt_check: true, ..cluster.config(&follower, ClusterState::New) };
+    let refused = Box::pin(Server::start(checked)).await.unwrap_err().to_string();
+    assert!(refused.starts_with("checkInitialHashKV failed"), "{refused}");
+
+    cluster.join(&follower).await;
+    eventually(async || corrupt_alarms(&cluster, &follower).await == [id]).await;
     cluster.end().await;
 }

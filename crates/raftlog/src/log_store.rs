@@ -163,7 +163,7 @@ impl LogStore {
     /// Waits until everything that was asked for so far is durable, what only rides along included.
     pub(crate) async fn synced(&self) -> Result<()> {
         let identity = self.shared.disk.meta(Meta::Identity)?.unwrap_or_default();
-        self.shared.save(Meta::Identity, identity.clone()).await
+        self.shared.save(Meta::Identity, identity).await
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -318,6 +318,24 @@ async fn a_unix_socket_can_have_tls_and_its_last_word_is_the_host() {
     assert!(!server.ask_at(&ours(), &url("stranger"), &certificates.known(), line).status.success());
 }
 
+/// The real etcd compared with offers this, too, but takes calls without TLS for bad handshakes then.
+#[tokio::test]
+async fn one_port_can_serve_with_and_without_tls() {
+    let certificates = Certificates::make();
+    let port = free_port();
+    let mut flags = certificates.client_side();
+    flags.push(format!("--listen-client-urls=http://127.0.0.1:{port},https://127.0.0.1:{port}"));
+    let peer = format!("http://127.0.0.1:{}", free_port());
+    let mut server = Server::begin(Target::Binary, "a", &peer, &format!("a={peer}"), &flags);
+    server.port = port;
+    server.serves().await;
+    assert_eq!(server.says(&theirs(), &certificates.known(), "put greeting hello"), "OK\n");
+    for program in [ours(), theirs()] {
+        assert_eq!(server.says(&program, &[], "get greeting"), "greeting\nhello\n");
+        server.fails(&program, &certificates.trusting(), "get greeting");
+    }
+}
+
 #[tokio::test]
 async fn settings_that_cannot_work_stop_the_start_in_etcds_words() {
     let certificates = Certificates::make();

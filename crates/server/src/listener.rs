@@ -20,8 +20,16 @@ const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 pub(crate) struct Listener {
     url: Url,
     socket: Socket,
-    /// What makes connections safe, if the URL asks for that.
-    acceptor: Option<Arc<Acceptor>>,
+    wire: Wire,
+}
+
+/// What is spoken on connections.
+#[derive(Clone, Debug)]
+pub(crate) enum Wire {
+    Plain,
+    Tls(Arc<Acceptor>),
+    /// Whatever the other side begins with: the address is in a URL with TLS and in one without.
+    Either(Arc<Acceptor>),
 }
 
 #[derive(Debug)]
@@ -55,22 +63,49 @@ pub(crate) enum Accepted {
 }
 
 impl Listener {
+    /// Binds several URLs. Two for one address, one of them with TLS, share a listener.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind).
+    pub(crate) async fn bind_all(urls: &[String], acceptor: Option<&Arc<Acceptor>>) -> Result<Vec<Self>> {
+        let mut listeners: Vec<Self> = Vec::new();
+        for url in urls {
+            match (listeners.iter_mut().find(|listener| listener.differs_in_tls(url)), acceptor) {
+                (Some(listener), Some(acceptor)) => listener.wire = Wire::Either(Arc::clone(acceptor)),
+                _ => listeners.push(Self::bind(url, acceptor).await?),
+            }
+        }
+        Ok(listeners)
+    }
+
+    /// Whether a URL is that of this listener, but that one is with TLS and one without.
+    fn differs_in_tls(&self, url: &str) -> bool {
+        let Ok(url) = Url::parse(url) else { return false };
+        let same = |url: &Url| (url.host().to_owned(), url.port());
+        url.port() != 0
+            && same(&url) == same(&self.url)
+            && url.scheme().is_tls() != self.url.scheme().is_tls()
+    }
+
     /// Binds a URL; port 0 takes a free one, and a socket file that was left behind is replaced. The acceptor is for a URL that
     /// asks for TLS; others do without.
     ///
     /// # Errors
     /// The URL names no address, the system refuses it, or there is no acceptor for it.
-    pub(crate) async fn bind(url: &str, acceptor: Option<&Arc<Acceptor>>) -> Result<Self> {
+    async fn bind(url: &str, acceptor: Option<&Arc<Acceptor>>) -> Result<Self> {
         let url = Url::parse(url).map_err(Error::Config)?;
-        let acceptor = acceptor.filter(|_| url.scheme().is_tls()).cloned();
-        if url.scheme().is_tls() && acceptor.is_none() {
-            return Err(Error::config(format!("{url} asks for TLS, and there is no certificate for it")));
-        }
+        let wire = match (url.scheme().is_tls(), acceptor) {
+            (false, _) => Wire::Plain,
+            (true, Some(acceptor)) => Wire::Tls(Arc::clone(acceptor)),
+            (true, None) => {
+                return Err(Error::config(format!("{url} asks for TLS, and there is no certificate for it")));
+            }
+        };
         let socket = match url.address().map_err(Error::Config)? {
             Address::Tcp(address) => Socket::Tcp(bind_tcp(address).await?),
             Address::Unix(path) => bind_unix(&path)?,
         };
-        Ok(Self { url, socket, acceptor })
+        Ok(Self { url, socket, wire })
     }
 
     /// The port's address, or `None` for a Unix socket.
@@ -83,9 +118,9 @@ impl Listener {
         }
     }
 
-    /// What makes connections safe, if they are to be.
-    pub(crate) fn acceptor(&self) -> Option<&Arc<Acceptor>> {
-        self.acceptor.as_ref()
+    /// What is spoken on its connections.
+    pub(crate) fn wire(&self) -> &Wire {
+        &self.wire
     }
 
     /// The next connection.

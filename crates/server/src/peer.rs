@@ -73,10 +73,7 @@ impl PeerPort {
         acceptor: Option<&Arc<Acceptor>>,
         connections_max: usize,
     ) -> Result<Self> {
-        let mut listeners = Vec::new();
-        for url in urls {
-            listeners.push(Listener::bind(url, acceptor).await?);
-        }
+        let listeners = Listener::bind_all(urls, acceptor).await?;
         let connections_max = (connections_max / listeners.len().max(1)).max(1);
         let serving: Arc<OnceLock<Serving>> = Arc::default();
         let (stopping, stop) = watch::channel(false);

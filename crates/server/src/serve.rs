@@ -15,18 +15,23 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tls::Acceptor;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::listener::{Accepted, Listener};
+use crate::listener::{Accepted, Listener, Wire};
 use crate::rpc::{PollFirst, Rpc, is_grpc};
 
 /// How long open calls may go on after the member has been told to stop.
 const GRACE: Duration = Duration::from_millis(500);
 /// How long a client may take to send the head of a plain HTTP request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a connection on a port with and without TLS may take to show which it is.
+const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The first byte of a handshake; no request of HTTP begins with it.
+const TLS_HANDSHAKE: u8 = 0x16;
 /// Receive windows of a stream and of a connection. A connection's window also decides how many small frames h2 lets a client
 /// pipeline before it takes it for an attacker.
 const STREAM_WINDOW: u32 = 1024 * 1024;
@@ -131,20 +136,23 @@ pub(crate) async fn connections<A, F, B>(
         };
         let (builder, answer, watcher) = (Arc::clone(&builder), answer.clone(), graceful.watcher());
         match accepted {
-            Ok(Accepted::Tcp(socket)) => match listener.acceptor().cloned() {
-                None => {
+            Ok(Accepted::Tcp(socket)) => match listener.wire().clone() {
+                Wire::Plain => {
                     connections.spawn(connection(socket, builder, answer, watcher));
                 }
-                Some(acceptor) => {
+                Wire::Tls(acceptor) => {
                     let remote = socket.peer_addr().ok();
                     connections.spawn(secured(acceptor, socket, remote, builder, answer, watcher));
                 }
+                Wire::Either(acceptor) => {
+                    connections.spawn(guessed(acceptor, socket, builder, answer, watcher));
+                }
             },
-            Ok(Accepted::Unix(socket)) => match listener.acceptor().cloned() {
-                None => {
+            Ok(Accepted::Unix(socket)) => match listener.wire().clone() {
+                Wire::Plain => {
                     connections.spawn(connection(socket, builder, answer, watcher));
                 }
-                Some(acceptor) => {
+                Wire::Tls(acceptor) | Wire::Either(acceptor) => {
                     connections.spawn(secured(acceptor, socket, None, builder, answer, watcher));
                 }
             },
@@ -158,6 +166,30 @@ pub(crate) async fn connections<A, F, B>(
     drop(listener);
     drop(tokio::time::timeout(GRACE, graceful.shutdown()).await);
     connections.shutdown().await;
+}
+
+/// A connection that begins with a handshake, or with plain text. One that does not begin ends.
+async fn guessed<A, F, B>(
+    acceptor: Arc<Acceptor>,
+    socket: TcpStream,
+    builder: Arc<auto::Builder<PollFirst>>,
+    answer: A,
+    watcher: Watcher,
+) where
+    A: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: http_body::Body<Data = Bytes, Error: Into<Box<dyn StdError + Send + Sync>>> + Send + 'static,
+{
+    let mut first = [0];
+    let seen = tokio::time::timeout(FIRST_BYTE_TIMEOUT, socket.peek(&mut first)).await;
+    match (seen, first) {
+        (Ok(Ok(1)), [TLS_HANDSHAKE]) => {
+            let remote = socket.peer_addr().ok();
+            secured(acceptor, socket, remote, builder, answer, watcher).await;
+        }
+        (Ok(Ok(1)), _) => connection(socket, builder, answer, watcher).await,
+        (_, _) => tracing::debug!("a connection did not begin"),
+    }
 }
 
 /// A connection with TLS; one whose handshake fails has been heard of in the log, and ends.

@@ -11,7 +11,6 @@ use api::etcdserverpb::Member;
 use api::internal::MembersKeep;
 use backend::DiskBackend;
 use raftlog::{Dial, Node};
-use tls::Acceptor;
 use tokio::sync::{mpsc, watch};
 
 use crate::apply::{Applier, Standing};
@@ -23,7 +22,7 @@ use crate::corrupt::Checker;
 use crate::error::{Error, Result};
 use crate::leaderless;
 use crate::leases::{self, Timekeeper};
-use crate::listener::Listener;
+use crate::listener::{Listener, Wire};
 use crate::member::Shared;
 use crate::membership::Membership;
 use crate::monitor;
@@ -101,7 +100,7 @@ impl Server {
         let capacity = Capacity::of_process()?;
         let security = Security::prepare(&config)?;
         let peers = PeerPort::open(&config.listen_peer_urls, security.peer.as_ref(), capacity.peers).await?;
-        let listeners = bind(&config.listen_client_urls, security.client.as_ref()).await?;
+        let listeners = Listener::bind_all(&config.listen_client_urls, security.client.as_ref()).await?;
         let dial: Arc<dyn Dial> = security.dial;
         let data_dir = DataDir::open(&config.data_dir)?;
         let (identity, origin) = bootstrap::identity(&config, &data_dir, &*dial).await?;
@@ -259,14 +258,6 @@ fn notify_systemd() {
     }
 }
 
-async fn bind(urls: &[String], acceptor: Option<&Arc<Acceptor>>) -> Result<Vec<Listener>> {
-    let mut listeners = Vec::new();
-    for url in urls {
-        listeners.push(Listener::bind(url, acceptor).await?);
-    }
-    Ok(listeners)
-}
-
 impl Parts {
     async fn start(self, start: Start) -> Result<Server> {
         let Start { config, data_dir, origin, dial, capacity, mut peers, listeners } = start;
@@ -365,11 +356,17 @@ impl Parts {
             alive,
         });
         for listener in listeners {
-            let how = match listener.acceptor() {
-                Some(_) => "serving client traffic securely",
-                None => "serving client traffic insecurely; this is strongly discouraged!",
-            };
-            tracing::info!(traffic = "grpc+http", address = listener.to_string(), "{how}");
+            let address = listener.to_string();
+            if !matches!(listener.wire(), Wire::Tls(_)) {
+                tracing::info!(
+                    traffic = "grpc+http",
+                    address,
+                    "serving client traffic insecurely; this is strongly discouraged!"
+                );
+            }
+            if !matches!(listener.wire(), Wire::Plain) {
+                tracing::info!(traffic = "grpc+http", address, "serving client traffic securely");
+            }
             server.addresses.extend(listener.address()?);
             let serving = serve::clients(
                 listener,

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use api::etcdserverpb as pb;
 
+use crate::disk::SmallDisk;
 use crate::member::Place;
 use crate::network::Network;
 use crate::programs::workspace;
@@ -29,6 +30,8 @@ pub struct Shape {
     pub snapshot_count: Option<u64>,
     /// How many entries are kept behind it all the same; ours only, as the real one keeps 5000 unless it is newer.
     pub catchup_entries: Option<u64>,
+    /// A member that has a disk of so many bytes to itself.
+    pub small_disk: Option<(usize, u64)>,
     /// What the network's luck follows from.
     pub seed: u64,
 }
@@ -41,6 +44,7 @@ impl Default for Shape {
             election: Duration::from_millis(500),
             snapshot_count: None,
             catchup_entries: None,
+            small_disk: None,
             seed: 1,
         }
     }
@@ -62,6 +66,7 @@ pub struct Cluster {
     shape: Shape,
     members: Vec<Member>,
     network: Network,
+    small_disk: Option<SmallDisk>,
 }
 
 impl Cluster {
@@ -81,12 +86,15 @@ impl Cluster {
             places.push(place(&mut network, target, &shape, number).await);
         }
         let all = initial_cluster(places.iter());
-        let mut cluster = Self { target, shape, members: Vec::new(), network };
+        let mut cluster = Self { target, shape, members: Vec::new(), network, small_disk: None };
         for place in &mut places {
             place.initial_cluster.clone_from(&all);
         }
         cluster.members =
             places.into_iter().map(|place| Member::placed(target, Settings::default(), place)).collect();
+        if let Some((number, bytes)) = cluster.shape.small_disk {
+            cluster.give_disk(number, bytes);
+        }
         for number in 0..cluster.members.len() {
             cluster.begin(number).await;
         }
@@ -125,6 +133,25 @@ impl Cluster {
         let place = self.members[number].place_mut();
         place.initial_cluster = all;
         place.joins = true;
+    }
+
+    fn give_disk(&mut self, number: usize, bytes: u64) {
+        let member = &mut self.members[number];
+        let directory = member.scratch().join("disk");
+        fs::create_dir(&directory).expect("the scratch directory is fresh");
+        let disk = SmallDisk::new(&directory, bytes);
+        let place = member.place_mut();
+        place.inside = disk.inside();
+        place.data_dir = Some(directory.join("data"));
+        self.small_disk = Some(disk);
+    }
+
+    /// The small disk.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn small_disk(&self) -> &SmallDisk {
+        self.small_disk.as_ref().expect("a member with a disk to itself")
     }
 
     /// The network between the members.

@@ -21,6 +21,7 @@
 
 mod calls;
 mod cluster;
+mod disk;
 pub mod linear;
 pub mod load;
 mod member;
@@ -36,6 +37,7 @@ pub use calls::{
     IntoOp, Sorted, call_raw, compare, delete, get, keys, pairs, prefix_end, put, range, refused, revision,
 };
 pub use cluster::{Cluster, Shape};
+pub use disk::{SlowSyncs, SmallDisk};
 pub use member::{Member, Settings};
 pub use ports::free as free_port;
 pub use programs::{Programs, programs, real_etcd};

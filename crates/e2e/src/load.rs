@@ -46,13 +46,23 @@ pub struct Plan {
     pub leases: usize,
     /// How long a client rests between two calls.
     pub rest: Duration,
+    /// Takes answers from the past for answers of now, so that the judge has something to find.
+    pub takes_past_for_now: bool,
     /// What all choices follow from.
     pub seed: u64,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { clients: 8, keys: 5, watchers: 4, leases: 2, rest: Duration::from_millis(4), seed: 1 }
+        Self {
+            clients: 8,
+            keys: 5,
+            watchers: 4,
+            leases: 2,
+            rest: Duration::from_millis(4),
+            takes_past_for_now: false,
+            seed: 1,
+        }
     }
 }
 

@@ -49,6 +49,7 @@ pub(super) async fn run(shared: Arc<Shared>, plan: Plan, number: usize, source: 
             members.any(&mut client.source);
             PAUSE
         };
+        let serializable = serializable && !plan.takes_past_for_now;
         calls.push(Call { client: client.name.clone(), called, request, serializable, returned });
         tokio::time::sleep(pause).await;
     }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::e2e::linear::Violation;
+use crate::e2e::load::{Failure, Load, Plan};
 use crate::e2e::network::Weather;
 use crate::e2e::{self, Shape, put};
 use crate::{SOME, faults, under_load};
@@ -134,6 +136,19 @@ faults! {
             cluster.network().heal();
         })
         .await;
+    }
+
+    /// The judge is not blind: reads that ask for no more than a cut-off member's own state are not those of one store.
+    async fn reads_of_a_cut_off_member_would_be_stale(cluster) {
+        let plan = Plan { takes_past_for_now: true, ..Plan::default() };
+        let load = Load::start(cluster, &plan);
+        load.goes_on(SOME).await;
+        let follower = cluster.follower().await;
+        cluster.network().part(3, &[follower]);
+        load.goes_on(10 * SOME).await;
+        cluster.network().heal();
+        let judged = load.end(cluster).await.check(cluster).await;
+        assert!(matches!(judged, Err(Failure::Linear(Violation::Stale { .. }))), "{judged:?}");
     }
 }
 

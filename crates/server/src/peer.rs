@@ -110,3 +110,29 @@ impl PeerPort {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::UnixStream;
+
+    use super::*;
+
+    /// Members that start together ask each other who they are; none may have to wait for another's answer.
+    #[tokio::test]
+    async fn a_member_that_does_not_know_itself_says_so_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("peer");
+        let port = PeerPort::open(&[format!("unix://{}", path.display())], None, 8).await.unwrap();
+        for asked in ["/members", "/raftlog.Peer/Vote", "/nonsense"] {
+            let mut socket = UnixStream::connect(&path).await.unwrap();
+            let request = format!("GET {asked} HTTP/1.0\r\n\r\n");
+            socket.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            socket.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.contains(" 503 Service Unavailable\r\n"), "{answer}");
+        }
+        port.stop().await;
+        assert!(!path.exists(), "a socket's file goes with its listener");
+    }
+}

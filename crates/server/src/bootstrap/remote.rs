@@ -153,9 +153,10 @@ async fn exchange(io: TokioIo<Box<dyn Io>>, url: &Url, path: &str) -> Result<(He
             status => Err(format!("status code {status}")),
         }
     };
-    // The connection lives as long as the exchange.
+    // A connection may end when it has delivered everything, so what has come of the exchange is asked of the exchange.
+    let mut exchange = std::pin::pin!(exchange);
     tokio::select! {
-        answer = exchange => answer,
-        ended = connection => Err(ended.err().map_or_else(|| "the connection ended".to_owned(), refused)),
+        answer = &mut exchange => answer,
+        _ = connection => exchange.await,
     }
 }

@@ -69,6 +69,8 @@ impl Cluster {
             heartbeat_interval: Duration::from_millis(30),
             election_timeout: Duration::from_millis(300),
             corrupt_check_time: self.corrupt_check_time,
+            snapshot_count: 50,
+            snapshot_catchup_entries: 10,
             ..config(self.dir.path())
         }
     }
@@ -512,5 +514,57 @@ async fn a_member_whose_history_differs_is_found_by_hashes() {
 
     cluster.join(&follower).await;
     eventually(async || corrupt_alarms(&cluster, &follower).await == [id]).await;
+    cluster.end().await;
+}
+
+/// A member that is cut off for so long that the log cannot help it gets another's state while its own clients go on: a watch
+/// there sees every event once and in order, and what is written there afterwards is answered.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_is_given_the_state_while_it_serves() {
+    const WRITES: i64 = 300;
+    let cluster = Cluster::start(&["a", "b", "c"]).await;
+    let (leader, follower) = (cluster.leader().await, cluster.follower().await);
+    let id = cluster.id(&follower).await;
+    let update = async |url: &str| {
+        let request = pb::MemberUpdateRequest { id, peer_ur_ls: vec![url.to_owned()] };
+        let answer: Answer<pb::MemberUpdateResponse> =
+            cluster.client(&leader).call("/etcdserverpb.Cluster/MemberUpdate", &request).await;
+        answer.unwrap();
+    };
+    let create = pb::WatchCreateRequest { key: "k".into(), ..Default::default() };
+    let create =
+        pb::WatchRequest { request_union: Some(pb::watch_request::RequestUnion::CreateRequest(create)) };
+    let mut watch = cluster.client(&follower).stream("/etcdserverpb.Watch/Watch", &create).await;
+    let created: pb::WatchResponse = watch.next().await.unwrap();
+    let start = created.header.unwrap().revision;
+
+    // Nobody finds it any more.
+    update("http://127.0.0.1:1").await;
+    for _ in 0..WRITES {
+        cluster.put(&leader, "k").await.unwrap();
+    }
+    let behind = cluster.status(&follower).await.header.unwrap().revision;
+    assert!(behind < start + WRITES - 100, "it was cut off: {behind}");
+    update(&cluster.urls[&follower]).await;
+
+    let mut seen = Vec::new();
+    while seen.len() < usize::try_from(WRITES).unwrap() {
+        let response: pb::WatchResponse = watch.next().await.unwrap();
+        assert!(!response.canceled);
+        seen.extend(response.events.into_iter().map(|event| event.kv.unwrap().mod_revision));
+    }
+    assert_eq!(seen, (start + 1..=start + WRITES).collect::<Vec<_>>());
+    cluster.put(&follower, "after").await.unwrap();
+    let hash = async |name: &str| {
+        let request = pb::HashKvRequest { revision: start + WRITES };
+        let answer: Answer<pb::HashKvResponse> =
+            cluster.client(name).call("/etcdserverpb.Maintenance/HashKV", &request).await;
+        let answer = answer.unwrap();
+        (answer.hash, answer.compact_revision)
+    };
+    assert_eq!(hash(&follower).await, hash(&leader).await);
+    let generation = cluster.dir.path().join(&follower).join("member/state/GENERATION");
+    assert!(generation.exists(), "the state was replaced");
+    drop(watch);
     cluster.end().await;
 }

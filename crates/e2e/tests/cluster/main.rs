@@ -28,10 +28,10 @@ async fn under_load(cluster: &mut Cluster, fault: impl AsyncFnOnce(&mut Cluster,
 }
 
 /// Makes tests of bodies that get a fresh cluster, of the default shape or the one that is given: against ours and a
-/// real etcd, or after `real;` against the latter alone.
+/// real etcd, or after `ours;` against ours alone, where it is safer.
 macro_rules! faults {
     (both; $($tests:tt)+) => { $crate::faults!(@each [binary Binary, real_etcd Real]; $($tests)+); };
-    (real; $($tests:tt)+) => { $crate::faults!(@each [real_etcd Real]; $($tests)+); };
+    (ours; $($tests:tt)+) => { $crate::faults!(@each [binary Binary]; $($tests)+); };
     (@each $targets:tt;
         $($(#[$doc:meta])+ async fn $name:ident($cluster:ident $(, $shape:expr)?) $body:block)+
     ) => {$(

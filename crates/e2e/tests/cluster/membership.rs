@@ -42,3 +42,28 @@ faults! {
         .await;
     }
 }
+
+faults! {
+    ours;
+
+    /// Started as one that joins, a wiped member of a real etcd takes its old place with an empty log, and votes on
+    /// what it has forgotten. Ours does not.
+    async fn a_wiped_member_does_not_join_as_who_it_was(cluster) {
+        under_load(cluster, async |cluster, load| {
+            let follower = cluster.follower().await;
+            let id = cluster.id(follower).await;
+            cluster[follower].kill();
+            cluster[follower].wipe();
+            cluster.finds(follower, &[0, 1, 2]);
+            cluster.begin(follower).await;
+            let refused = async || cluster[follower].ended();
+            assert!(!e2e::eventually("the end of a wiped member", refused).await.success());
+            cluster[follower].kill();
+            load.goes_on(SOME).await;
+
+            cluster.dismiss(id).await;
+            cluster.admit(follower).await;
+        })
+        .await;
+    }
+}

@@ -15,6 +15,9 @@ use etcd_rs_server::{ClusterState, Config, Error, Server};
 
 type Answer<M> = Result<M, Status>;
 
+/// Long enough for a busy machine not to elect leaders in the middle of a test.
+const ELECTION_TIMEOUT: Duration = Duration::from_millis(600);
+
 /// A peer URL that nobody else has: the port is free now.
 fn peer_url() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -27,18 +30,24 @@ struct Cluster {
     urls: BTreeMap<String, String>,
     running: BTreeMap<String, (Server, Client)>,
     corrupt_check_time: Duration,
+    election_timeout: Duration,
 }
 
 impl Cluster {
     async fn start(names: &[&str]) -> Self {
-        Self::start_checked(names, Duration::ZERO).await
+        Self::start_with(names, Duration::ZERO, ELECTION_TIMEOUT).await
     }
 
-    /// With a leader that compares hashes so often.
-    async fn start_checked(names: &[&str], corrupt_check_time: Duration) -> Self {
+    /// With a leader that compares hashes so often, if ever, and elections that take so long.
+    async fn start_with(names: &[&str], corrupt_check_time: Duration, election_timeout: Duration) -> Self {
         let urls = names.iter().map(|name| ((*name).to_owned(), peer_url())).collect();
-        let mut cluster =
-            Self { dir: tempfile::tempdir().unwrap(), urls, running: BTreeMap::new(), corrupt_check_time };
+        let mut cluster = Self {
+            dir: tempfile::tempdir().unwrap(),
+            urls,
+            running: BTreeMap::new(),
+            corrupt_check_time,
+            election_timeout,
+        };
         let starts = names.iter().map(|name| Server::start(cluster.config(name, ClusterState::New)));
         let servers = futures_util::future::join_all(starts.map(Box::pin)).await;
         for (name, server) in names.iter().zip(servers) {
@@ -67,7 +76,7 @@ impl Cluster {
                 .join(","),
             initial_cluster_state: state,
             heartbeat_interval: Duration::from_millis(30),
-            election_timeout: Duration::from_millis(300),
+            election_timeout: self.election_timeout,
             corrupt_check_time: self.corrupt_check_time,
             snapshot_count: 50,
             snapshot_catchup_entries: 10,
@@ -435,12 +444,15 @@ async fn without_a_leader_only_those_who_do_not_require_one_are_served() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_stops_hands_leadership_over() {
-    let mut cluster = Cluster::start(&["a", "b", "c"]).await;
+    let patience = Duration::from_secs(3);
+    let mut cluster = Cluster::start_with(&["a", "b", "c"], Duration::ZERO, patience).await;
     let leader = cluster.leader().await;
     let term = cluster.status(&leader).await.raft_term;
+    let stopping = std::time::Instant::now();
     cluster.stop(&leader).await;
     let next = cluster.leader().await;
     cluster.put(&next, "k").await.unwrap();
+    assert!(stopping.elapsed() < patience, "nobody had to notice that the leader is gone");
     assert_eq!(cluster.status(&next).await.raft_term, term + 1, "one election, and nobody waited for it");
     cluster.end().await;
 }
@@ -500,7 +512,8 @@ fn invent(backend: &dyn backend::Backend, tx: &mut backend::WriteTx) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_whose_history_differs_is_found_by_hashes() {
-    let mut cluster = Cluster::start_checked(&["a", "b", "c"], Duration::from_millis(200)).await;
+    let mut cluster =
+        Cluster::start_with(&["a", "b", "c"], Duration::from_millis(200), ELECTION_TIMEOUT).await;
     cluster.put("a", "k").await.unwrap();
     let follower = cluster.follower().await;
     let id = cluster.id(&follower).await;

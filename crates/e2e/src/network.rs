@@ -2,7 +2,7 @@
 //!
 //! In front of each member's peer port stands a proxy inside the test's process, and the proxy's address is what the
 //! members know. All of them must know the same one, so a proxy cannot tell by its port who connects; it asks the
-//! kernel which process holds the other end of the connection ([`owner`]). This needs no rights, no namespaces and
+//! kernel which process holds the other end of the connection (`owner.rs`). This needs no rights, no namespaces and
 //! nothing from the program under test, works the same for TLS, and several clusters never meet.
 //!
 //! A connection carries bytes both ways, and each way is a link of its own with its own [`Weather`]: what goes from

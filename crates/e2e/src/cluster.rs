@@ -174,6 +174,11 @@ impl Cluster {
         self.members.iter().map(|member| member.client_url().to_owned()).collect()
     }
 
+    /// What kind its members are.
+    pub fn target(&self) -> Target {
+        self.target
+    }
+
     /// How it was started.
     pub fn shape(&self) -> &Shape {
         &self.shape

@@ -133,12 +133,12 @@ faults! {
             let took = until_a_put(cluster, &others).await;
             #[expect(clippy::print_stdout, reason = "a figure that is worth knowing")]
             {
-            println!("the next write was acknowledged after {} ms", took.as_millis());
+            println!("{:?}: the next write was acknowledged after {} ms", cluster.target(), took.as_millis());
             }
             longest = longest.max(took);
             cluster.launch(leader).await;
         }
-        assert!(longest < 4 * cluster.shape().election, "{longest:?}");
+        assert!(longest < 6 * cluster.shape().election, "{longest:?}");
     }
 }
 

@@ -184,7 +184,7 @@ async fn answer(
                 .map(Response::LeaseKeepAlive)
         }
         Request::LeaseTimeToLive(request) => {
-            leases::time_to_live(shared, &request).map(Response::LeaseTimeToLive)
+            leases::time_to_live(shared, membership.node(), &request).map(Response::LeaseTimeToLive)
         }
         Request::HashKv(request) => hash_kv(shared, &request).await.map(Response::HashKv),
         Request::MemberStatus(_) => Ok(Response::MemberStatus(member_status(shared))),

@@ -163,6 +163,7 @@ pub(crate) async fn renew(
 /// What this member knows of a lease's time, if it keeps it.
 pub(crate) fn time_to_live(
     shared: &Shared,
+    node: &Node,
     request: &LeaseTimeToLiveRequest,
 ) -> Result<LeaseTimeToLiveResponse, Failure> {
     let mut response = LeaseTimeToLiveResponse {
@@ -180,5 +181,6 @@ pub(crate) fn time_to_live(
         Err(lease::Error::NotPrimary) => return Err(status::NOT_PRIMARY_LESSOR.into()),
         Err(_) => {}
     }
-    Ok(response)
+    // As in `renew_now`: another leader may know better.
+    if node.leads() { Ok(response) } else { Err(status::NOT_PRIMARY_LESSOR.into()) }
 }

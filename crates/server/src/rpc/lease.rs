@@ -51,7 +51,7 @@ pub(super) async fn revoke(rpc: &Arc<Rpc>, raw: Bytes) -> Framed {
 
 pub(super) async fn time_to_live(rpc: &Arc<Rpc>, raw: &Bytes) -> Framed {
     let request: LeaseTimeToLiveRequest = decode(raw)?;
-    let response = match leases::time_to_live(&rpc.shared, &request) {
+    let response = match leases::time_to_live(&rpc.shared, &rpc.node, &request) {
         Err(failure) if failure == status::NOT_PRIMARY_LESSOR.into() => {
             match rpc.calls.ask_leader_in_time(&Request::LeaseTimeToLive(request)).await? {
                 Response::LeaseTimeToLive(response) => {

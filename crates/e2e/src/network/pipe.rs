@@ -24,6 +24,8 @@ pub(super) async fn run(shared: &Shared, link: Link, from: OwnedReadHalf, to: Ow
     let state = shared.look(link);
     let (sender, receiver) = mpsc::channel(ON_THEIR_WAY);
     tokio::select! {
+        // When it is cut and healed at once, what was held must not get through.
+        biased;
         () = cut(state.clone()) => {}
         () = async {
             tokio::join!(take(shared, state.clone(), from, sender), give(state.clone(), receiver, to));

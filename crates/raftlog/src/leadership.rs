@@ -1,6 +1,7 @@
 //! Who leads, as far as this member knows, and who belongs to the cluster.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use openraft::ServerState;
@@ -38,6 +39,8 @@ pub(crate) struct Follower {
     pub(crate) election_timeout: Duration,
     pub(crate) leadership: watch::Sender<Leadership>,
     pub(crate) membership: watch::Sender<Membership>,
+    /// How often another leader was seen.
+    pub(crate) changes: Arc<AtomicU64>,
 }
 
 impl Follower {
@@ -61,7 +64,7 @@ impl Follower {
         let mut metrics = self.raft.server_metrics();
         let mut tick = tokio::time::interval((self.election_timeout / 10).max(Duration::from_millis(1)));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut published = None;
+        let (mut published, mut last_leader) = (None, None);
         loop {
             let (leadership, stored) = {
                 let metrics = metrics.borrow_watched();
@@ -72,6 +75,10 @@ impl Follower {
                 *current = leadership;
                 changed
             });
+            if leadership.leader.is_some() && leadership.leader != last_leader {
+                last_leader = leadership.leader;
+                self.changes.fetch_add(1, Ordering::Relaxed);
+            }
             if published != Some(*stored.log_id()) {
                 published = Some(*stored.log_id());
                 let membership = Membership::of_raft(stored.membership());

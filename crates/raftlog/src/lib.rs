@@ -117,7 +117,7 @@ pub use config::{Config, Member};
 pub use error::{CallError, Error, ProposeError, ReadIndexError, Result};
 pub use leadership::Leadership;
 pub use membership::{Change, ChangeError, Membership};
-pub use metrics::{Histogram, Metrics};
+pub use metrics::{Histogram, Metrics, PeerMetrics};
 pub use network::dial::{Answer, Dial, Io, Tcp};
 pub use network::service::PeerService;
 pub use node::{Node, Status};

@@ -1,5 +1,6 @@
 //! Counters of the log, for a monitoring system.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -48,6 +49,28 @@ pub struct Metrics {
     pub bytes_unwritten: u64,
     /// Bytes of entries kept in memory.
     pub cache_bytes: u64,
+    /// How often another leader was seen.
+    pub leader_changes: u64,
+    /// Snapshots that came from other members and were installed.
+    pub snapshots_installed: u64,
+    /// The ways to the other members.
+    pub peers: BTreeMap<u64, PeerMetrics>,
+}
+
+/// What has happened on the way to another member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct PeerMetrics {
+    /// Whether the last heartbeat, vote or read got through.
+    pub is_active: bool,
+    /// How often that ceased.
+    pub disconnects: u64,
+    /// Messages that did not get through.
+    pub failures: u64,
+    /// Snapshots the member has taken.
+    pub snapshots_sent: u64,
+    /// Snapshots that were not sent whole.
+    pub snapshot_failures: u64,
 }
 
 #[derive(Debug, Default)]

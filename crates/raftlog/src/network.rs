@@ -210,16 +210,22 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        let unreachable = |status: &Status| StreamingError::Unreachable(Unreachable::from_string(status));
+        snapshot::reach(&self.links, self.target).await.map_err(|status| unreachable(&status))?;
         let dir = self.snapshot_dir.join(format!("to-{:x}", self.target));
         let sent = snapshot::send(&self.links, self.target, vote, &snapshot.snapshot, &dir);
         tokio::select! {
             sent = sent => match sent {
-                Ok(vote) => Ok(SnapshotResponse::new(vote)),
+                Ok(vote) => {
+                    self.links.snapshot_ended(self.target, true);
+                    Ok(SnapshotResponse::new(vote))
+                }
                 Err(status) => {
+                    self.links.snapshot_ended(self.target, false);
                     tracing::warn!(to = %format!("{:x}", self.target), error = %status, "sending a snapshot failed");
                     Err(match rpc_error(&status) {
                         RPCError::Network(error) => StreamingError::Network(error),
-                        _ => StreamingError::Unreachable(Unreachable::from_string(&status)),
+                        _ => unreachable(&status),
                     })
                 }
             },

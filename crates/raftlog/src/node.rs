@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -70,6 +71,8 @@ struct Inner {
     transfer: Transfer,
     applied: watch::Receiver<Option<LogId>>,
     apply_metrics: Arc<ApplyMetrics>,
+    leader_changes: Arc<AtomicU64>,
+    snapshots_installed: Arc<AtomicU64>,
     leadership: watch::Receiver<Leadership>,
     membership: watch::Receiver<Membership>,
     /// Asks the supervisor to stop everything. Dropped with the last handle, which asks the same.
@@ -210,6 +213,7 @@ impl Node {
         let transfers = Transfers::default();
         let state_machine =
             StateMachine::new(queue, log.clone(), failure.clone(), snapshot_dir.clone(), transfers.clone());
+        let snapshots_installed = state_machine.installed();
         let network = Network { links: Arc::clone(&links), snapshot_dir: snapshot_dir.clone() };
         let raft = Box::pin(Raft::new(config.id, openraft, network, log.clone(), state_machine));
         let raft = raft.await.map_err(|error| Error::Core(error.to_string()))?;
@@ -223,6 +227,7 @@ impl Node {
         let (publish_leadership, leadership) = watch::channel(Leadership::default());
         let (publish_membership, membership) = watch::channel(Membership::default());
         let contact = Arc::new(Contact::default());
+        let leader_changes = Arc::new(AtomicU64::new(0));
         let follower = Follower {
             id: config.id,
             raft: raft.clone(),
@@ -233,6 +238,7 @@ impl Node {
             election_timeout: config.election_timeout,
             leadership: publish_leadership,
             membership: publish_membership,
+            changes: Arc::clone(&leader_changes),
         };
         parts.core_ended = Some(tokio::spawn(follower.run()));
         let (read_index, rounds) = ReadIndex::new(raft.clone(), Arc::clone(&links), leadership.clone());
@@ -283,6 +289,8 @@ impl Node {
             transfer,
             applied,
             apply_metrics,
+            leader_changes,
+            snapshots_installed,
             leadership,
             membership,
             stop,
@@ -469,6 +477,9 @@ impl Node {
             proposal_bytes_pending: self.inner.proposer.pending.bytes(),
             bytes_unwritten: bytes_unwritten as u64,
             cache_bytes: cache_bytes as u64,
+            leader_changes: self.inner.leader_changes.load(Ordering::Relaxed),
+            snapshots_installed: self.inner.snapshots_installed.load(Ordering::Relaxed),
+            peers: self.inner.links.metrics(),
         }
     }
 

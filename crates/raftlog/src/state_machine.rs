@@ -14,6 +14,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -51,6 +52,8 @@ pub(crate) struct StateMachine {
     /// The snapshot built or installed last since the start.
     current: Arc<Mutex<Option<SnapshotMeta>>>,
     transfers: Transfers,
+    /// How many snapshots were installed.
+    installed: Arc<AtomicU64>,
 }
 
 impl StateMachine {
@@ -61,7 +64,20 @@ impl StateMachine {
         snapshot_dir: PathBuf,
         transfers: Transfers,
     ) -> Self {
-        Self { queue, log, failure, snapshot_dir, current: Arc::default(), transfers }
+        Self {
+            queue,
+            log,
+            failure,
+            snapshot_dir,
+            current: Arc::default(),
+            transfers,
+            installed: Arc::default(),
+        }
+    }
+
+    /// How many snapshots were installed since the start, now and later.
+    pub(crate) fn installed(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.installed)
     }
 
     fn data(&self) -> SnapshotData {
@@ -208,6 +224,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         };
         let installed = ask(&self.queue, |reply| Command::Install { dir, reply }).await;
         let installed = installed.map_err(io::Error::other)?;
+        self.installed.fetch_add(1, Ordering::Relaxed);
         tracing::info!(at = %installed.last.unwrap_or_default(), "installed a snapshot");
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(meta.clone());
         Ok(())

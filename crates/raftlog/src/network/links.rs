@@ -27,6 +27,7 @@ use super::wire::MESSAGE_BYTES;
 use crate::config::Member;
 use crate::error::Error;
 use crate::failure::Failure;
+use crate::metrics::PeerMetrics;
 
 /// Receive windows of a stream and a connection.
 const STREAM_WINDOW: u32 = 4 << 20;
@@ -116,6 +117,7 @@ struct Known {
     moved: Option<watch::Sender<()>>,
     /// Whether the last message got through; unknown before the first.
     is_active: Option<bool>,
+    metrics: PeerMetrics,
 }
 
 /// All connections of this member to others.
@@ -153,7 +155,10 @@ impl Links {
             let entry = match old.remove(&id) {
                 Some(entry) if entry.urls == member.peer_urls => entry,
                 // Dropping an entry ends the streams that use it.
-                _ => Known { urls: member.peer_urls.clone(), ..Known::default() },
+                entry => {
+                    let metrics = entry.map(|entry| entry.metrics).unwrap_or_default();
+                    Known { urls: member.peer_urls.clone(), metrics, ..Known::default() }
+                }
             };
             known.insert(id, entry);
         }
@@ -242,6 +247,9 @@ impl Links {
         let mut known = self.known();
         let Some(entry) = known.get_mut(&to) else { return };
         let was_active = entry.is_active.replace(is_active);
+        entry.metrics.is_active = is_active;
+        entry.metrics.failures += u64::from(!is_active);
+        entry.metrics.disconnects += u64::from(was_active == Some(true) && !is_active);
         if was_active == Some(is_active) {
             return;
         }
@@ -254,6 +262,21 @@ impl Links {
                 "peer became inactive (message send to peer failed)"
             ),
         }
+    }
+
+    /// Counts a snapshot that was sent, or was not sent whole.
+    pub(crate) fn snapshot_ended(&self, to: u64, is_sent: bool) {
+        if let Some(entry) = self.known().get_mut(&to) {
+            entry.metrics.snapshots_sent += u64::from(is_sent);
+            entry.metrics.snapshot_failures += u64::from(!is_sent);
+        }
+    }
+
+    /// What has happened on the ways to the other members.
+    pub(crate) fn metrics(&self) -> BTreeMap<u64, PeerMetrics> {
+        let known = self.known();
+        let others = known.iter().filter(|(id, _)| **id != self.member);
+        others.map(|(&id, entry)| (id, entry.metrics)).collect()
     }
 
     /// Looks at a refusal: whoever was removed learns it so, and stops.

@@ -20,7 +20,7 @@ use super::dial::Answer;
 use super::links::{self, Parties};
 use super::snapshot::Incoming;
 use super::wire::{
-    self, AppendRequest, AppendResponse, Appended, CallMessage, MESSAGE_BYTES, ProposeRequest,
+    self, AppendRequest, AppendResponse, Appended, CallMessage, MESSAGE_BYTES, PingMessage, ProposeRequest,
     ProposeResponse, ReadIndexRequest, ReadIndexResponse, SnapshotDone, SnapshotHave, SnapshotOffer,
     SnapshotPiece, TransferRequest, TransferResponse, VoteMessage,
 };
@@ -128,6 +128,12 @@ impl PeerService {
             wire::CALL => {
                 let handler = handler!(inner, call: CallMessage, inner.call(from, call.into_inner()));
                 grpc::<CallMessage, CallMessage>().unary(handler, request).await
+            }
+            wire::PING => {
+                let handler = tower::service_fn(async |call: Request<PingMessage>| {
+                    Ok::<_, Status>(Response::new(call.into_inner()))
+                });
+                grpc::<PingMessage, PingMessage>().unary(handler, request).await
             }
             wire::SNAPSHOT_OFFER => {
                 let handler = handler!(inner, call: SnapshotOffer, inner.offer(from, call.into_inner()));

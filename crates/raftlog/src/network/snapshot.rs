@@ -18,7 +18,7 @@ use tonic::Status;
 use tonic_prost::ProstCodec;
 
 use super::links::{self, Links, Purpose};
-use super::wire::{self, FileRecord, SnapshotDone, SnapshotHave, SnapshotOffer, SnapshotPiece};
+use super::wire::{self, FileRecord, PingMessage, SnapshotDone, SnapshotHave, SnapshotOffer, SnapshotPiece};
 use crate::record::{LogIdRecord, VoteRecord};
 use crate::state_machine::SnapshotData;
 use crate::types::Vote;
@@ -32,6 +32,12 @@ const FILES_MAX: usize = 100_000;
 
 fn internal(error: impl std::fmt::Display) -> Status {
     Status::internal(error.to_string())
+}
+
+/// Whether a member can be reached; to find that out when the state has been written would be late.
+pub(crate) async fn reach(links: &Links, to: u64) -> Result<(), Status> {
+    let _pong: PingMessage = links.unary(to, Purpose::Bulk, wire::PING, PingMessage {}).await?;
+    Ok(())
 }
 
 /// Has the state written into `dir` and sends it. Returns the receiver's vote.

@@ -19,6 +19,7 @@ pub(crate) const TRANSFER: &str = "/raftlog.Peer/TransferLeader";
 pub(crate) const READ_INDEX: &str = "/raftlog.Peer/ReadIndex";
 pub(crate) const PROPOSE: &str = "/raftlog.Peer/Propose";
 pub(crate) const CALL: &str = "/raftlog.Peer/Call";
+pub(crate) const PING: &str = "/raftlog.Peer/Ping";
 pub(crate) const SNAPSHOT_OFFER: &str = "/raftlog.Peer/SnapshotOffer";
 pub(crate) const SNAPSHOT_SEND: &str = "/raftlog.Peer/SnapshotSend";
 
@@ -124,6 +125,10 @@ pub(crate) struct CallMessage {
     #[prost(string, optional, tag = "2")]
     pub(crate) error: Option<String>,
 }
+
+/// Nothing but a sign of life, either way.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct PingMessage {}
 
 /// A file of a snapshot.
 #[derive(Clone, PartialEq, Eq, Message)]

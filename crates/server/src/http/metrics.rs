@@ -25,7 +25,16 @@ fn render(rpc: &Rpc) -> String {
         u64::from(raft.leader.is_some()),
     );
     page.one("etcd_server_is_leader", "gauge", "Whether this member leads.", u64::from(raft.is_leader));
-    page.one("etcd_server_is_learner", "gauge", "Whether this member is a learner.", 0);
+    let own = shared.members.get(shared.member_id.get());
+    let is_learner = own.is_some_and(|member| member.is_learner);
+    page.one("etcd_server_is_learner", "gauge", "Whether this member is a learner.", u64::from(is_learner));
+    page.one(
+        "etcd_server_leader_changes_seen_total",
+        "counter",
+        "How often another leader was seen.",
+        log.leader_changes,
+    );
+    network(&mut page, &shared.member_id.to_string(), &log);
     page.labelled("etcd_server_id", "gauge", "This member.", "server_id", &shared.member_id.to_string());
     page.labelled("etcd_server_version", "gauge", "Version of the server.", "server_version", ETCD_VERSION);
     if let Some(version) = shared.members.version() {
@@ -110,6 +119,45 @@ fn render(rpc: &Rpc) -> String {
         &format!("{:016x}", shared.applied.hash()),
     );
     page.text
+}
+
+/// The ways to the other members; etcd calls them peers.
+fn network(page: &mut Page, local: &str, log: &raftlog::Metrics) {
+    type Value = fn(&raftlog::PeerMetrics) -> u64;
+    let between: [(&str, &str, &str, Value); 3] = [
+        ("known_peers", "gauge", "Members that are known.", |_| 1),
+        ("active_peers", "gauge", "Members that the last message reached.", |peer| u64::from(peer.is_active)),
+        ("disconnected_peers_total", "counter", "How often a member became unreachable.", |peer| {
+            peer.disconnects
+        }),
+    ];
+    let to: [(&str, &str, Value); 3] = [
+        ("peer_sent_failures_total", "Messages that did not reach a member.", |peer| peer.failures),
+        ("snapshot_send_success", "Snapshots a member has taken.", |peer| peer.snapshots_sent),
+        ("snapshot_send_failures", "Snapshots that were not sent whole.", |peer| peer.snapshot_failures),
+    ];
+    if log.peers.is_empty() {
+        return;
+    }
+    for (name, kind, help, value) in between {
+        page.about(&format!("etcd_network_{name}"), kind, help);
+        for (id, peer) in &log.peers {
+            let value = value(peer);
+            page.line(format_args!("etcd_network_{name}{{Local=\"{local}\",Remote=\"{id:x}\"}} {value}"));
+        }
+    }
+    for (name, help, value) in to {
+        page.about(&format!("etcd_network_{name}"), "counter", help);
+        for (id, peer) in &log.peers {
+            page.line(format_args!("etcd_network_{name}{{To=\"{id:x}\"}} {}", value(peer)));
+        }
+    }
+    page.one(
+        "etcd_rs_snapshots_installed_total",
+        "counter",
+        "Snapshots of other members that were installed.",
+        log.snapshots_installed,
+    );
 }
 
 #[derive(Default)]

@@ -300,6 +300,8 @@ async fn place(network: &mut Network, target: Target, shape: &Shape, number: usi
     let mut flags = vec![
         format!("--heartbeat-interval={}", shape.heartbeat.as_millis()),
         format!("--election-timeout={}", shape.election.as_millis()),
+        // The default since etcd 3.5.
+        "--pre-vote=true".to_owned(),
     ];
     flags.extend(shape.snapshot_count.map(|count| format!("--snapshot-count={count}")));
     if target != Target::Real {

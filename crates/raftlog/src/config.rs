@@ -34,6 +34,9 @@ pub struct Config {
     pub heartbeat: Duration,
     /// How long a follower hears nothing from the leader before it calls an election, at least.
     pub election_timeout: Duration,
+    /// Whether a member asks the others if they would vote for it before it calls an election, so that one that comes back after a
+    /// while does not disturb a leader that works.
+    pub pre_vote: bool,
     /// How many entries may be applied before the application is flushed and the log is shortened.
     pub snapshot_entries: u64,
     /// How many bytes of entries may be applied before the same happens, so that large entries do not make
@@ -82,6 +85,7 @@ impl Config {
             bootstrap: BTreeMap::new(),
             heartbeat: Duration::from_millis(100),
             election_timeout: Duration::from_millis(1000),
+            pre_vote: true,
             snapshot_entries: 100_000,
             snapshot_bytes: 256 << 20,
             keep_entries: 5000,
@@ -122,7 +126,7 @@ impl Config {
             heartbeat_interval: heartbeat,
             election_timeout_min: election_min,
             election_timeout_max: election,
-            enable_pre_vote: Some(true),
+            enable_pre_vote: Some(self.pre_vote),
             enable_leader_restore: Some(false),
             quorum_loss_probe_interval: Some(2 * election),
             snapshot_policy: openraft::SnapshotPolicy::LogsSinceLast(self.snapshot_entries),

@@ -80,6 +80,8 @@ pub struct Config {
     pub election_timeout: Duration,
     /// Entries between two snapshots of the state, after which the log is cut.
     pub snapshot_count: u64,
+    /// Ask whether an election could be won before calling it.
+    pub pre_vote: bool,
     /// Entries that the log keeps behind a snapshot, so that a member that is a little behind needs none.
     pub snapshot_catchup_entries: u64,
     /// Live bytes above which puts are refused; `None` for no limit.
@@ -145,6 +147,7 @@ impl Default for Config {
             heartbeat_interval: Duration::from_millis(100),
             election_timeout: Duration::from_millis(1000),
             snapshot_count: 10_000,
+            pre_vote: true,
             snapshot_catchup_entries: 5000,
             quota_backend_bytes: Some(QUOTA_BYTES_DEFAULT),
             max_request_bytes: 1_572_864,

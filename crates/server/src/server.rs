@@ -402,6 +402,7 @@ fn log_config(config: &Config, data_dir: &DataDir, shared: &Shared) -> raftlog::
     log.heartbeat = config.heartbeat_interval;
     log.election_timeout = config.election_timeout;
     log.snapshot_entries = config.snapshot_count;
+    log.pre_vote = config.pre_vote;
     log.keep_entries = config.snapshot_catchup_entries;
     log.cache_bytes = LOG_CACHE_BYTES;
     log

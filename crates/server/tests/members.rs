@@ -306,6 +306,12 @@ async fn a_learner_answers_little_until_it_is_promoted() {
     cluster.join("l").await;
 
     assert!(cluster.status("l").await.is_learner);
+    // etcd #21736: telling a learner's URLs made it a voter.
+    let request = pb::MemberUpdateRequest { id: learner, peer_ur_ls: vec![cluster.urls["l"].clone()] };
+    let updated: Answer<pb::MemberUpdateResponse> =
+        cluster.client("a").call("/etcdserverpb.Cluster/MemberUpdate", &request).await;
+    assert!(updated.unwrap().members.iter().any(|member| member.id == learner && member.is_learner));
+    assert!(cluster.status("l").await.is_learner);
     assert_eq!(cluster.count("l", "k", true).await, Ok(1));
     let refused = [
         cluster.count("l", "k", false).await.unwrap_err(),
@@ -532,6 +538,40 @@ async fn a_member_whose_history_differs_is_found_by_hashes() {
 
 /// A member that is cut off for so long that the log cannot help it gets another's state while its own clients go on: a watch
 /// there sees every event once and in order, and what is written there afterwards is answered.
+/// etcd #18667, #21432: members left reads out of transactions of others' clients, so one with a read that fails was applied by some
+/// and not by the one that was asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_fails_at_one_member_fails_at_all() {
+    let cluster = Cluster::start(&["a", "b", "c"]).await;
+    let compacted = cluster.put("a", "k").await.unwrap().header.unwrap().revision + 1;
+    cluster.put("a", "k").await.unwrap();
+    let request = pb::CompactionRequest { revision: compacted, physical: true };
+    let answer: Answer<pb::CompactionResponse> =
+        cluster.client("a").call("/etcdserverpb.KV/Compact", &request).await;
+    answer.unwrap();
+    let put = pb::PutRequest { key: "in txn".into(), value: "v".into(), ..Default::default() };
+    let read = pb::RangeRequest { key: "k".into(), revision: compacted - 1, ..Default::default() };
+    let op = |request| pb::RequestOp { request: Some(request) };
+    let txn = pb::TxnRequest {
+        success: vec![
+            op(pb::request_op::Request::RequestPut(put)),
+            op(pb::request_op::Request::RequestRange(read)),
+        ],
+        ..Default::default()
+    };
+    for name in ["a", "b", "c"] {
+        let refused: Answer<pb::TxnResponse> = cluster.client(name).call("/etcdserverpb.KV/Txn", &txn).await;
+        assert!(refused.unwrap_err().is(status::COMPACTED));
+    }
+    let last = cluster.put("a", "after").await.unwrap().header.unwrap().revision;
+    assert_eq!(last, compacted + 1);
+    for name in ["a", "b", "c"] {
+        assert_eq!(cluster.count(name, "in txn", false).await, Ok(0));
+        assert_eq!(cluster.status(name).await.header.unwrap().revision, last);
+    }
+    cluster.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_is_given_the_state_while_it_serves() {
     const WRITES: i64 = 300;

@@ -15,6 +15,23 @@ pub(super) const FLAGS: &[Flag] = &[
             Ok(())
         },
     ),
+    flag(
+        "pre-vote",
+        Kind::Switch,
+        "true",
+        "Ask whether an election could be won before calling it.",
+        |c, v| {
+            c.pre_vote = boolean(v)?;
+            Ok(())
+        },
+    ),
+    flag(
+        "initial-election-tick-advance",
+        Kind::Switch,
+        "true",
+        "Do not wait a whole election timeout at the start; etcd-rs never does, whatever is given.",
+        |_, v| boolean(v).map(drop),
+    ),
     flag("max-learners", Kind::Number("int"), "1", "Maximum number of learners in the cluster.", |c, v| {
         c.max_learners = number(v)?;
         Ok(())

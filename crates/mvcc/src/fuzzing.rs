@@ -169,4 +169,14 @@ mod tests {
         let full = [&[1_u8][..], &7_i64.to_be_bytes(), &(-1_i64).to_be_bytes(), &[0xff; 8]].concat();
         store(&[&[2, 0, 0][..], &full].concat());
     }
+
+    /// Fuzzing found it: an entry of the index whose bytes are in order, but not the key that they encode.
+    #[test]
+    fn an_index_out_of_order_is_corrupt() {
+        store(&[
+            4, 203, 255, 98, 0, 1, 255, 255, 255, 255, 255, 255, 255, 249, 255, 255, 255, 255, 255, 255, 255,
+            255, 255, 0, 0, 0, 254, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 7,
+            15,
+        ]);
+    }
 }

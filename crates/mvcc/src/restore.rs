@@ -62,6 +62,9 @@ pub(crate) fn tree(backend: &dyn Backend, revision: i64) -> Result<Tree> {
         if let Some(meta) = meta {
             key.clear();
             index_entry::decode_key(prefix, &mut key).ok_or_else(|| corrupt("the key does not decode"))?;
+            if !builder.takes(&key) {
+                return Err(corrupt("the key is not behind the one before it"));
+            }
             builder.push(&key, &meta);
         }
     }

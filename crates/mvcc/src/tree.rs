@@ -166,8 +166,13 @@ impl Builder {
     const LEAF_KEYS: usize = LEAF_KEYS_MAX * 7 / 8;
     const INNER_CHILDREN: usize = INNER_CHILDREN_MAX * 7 / 8;
 
+    /// Whether a key comes behind all that were pushed.
+    pub(crate) fn takes(&self, key: &[u8]) -> bool {
+        (self.leaf.len() == 0 && self.level.is_empty()) || *self.last < *key
+    }
+
     pub(crate) fn push(&mut self, key: &[u8], meta: &KeyMeta) {
-        assert!(self.leaf.len() == 0 || *self.last < *key, "keys must ascend to build a tree from them");
+        assert!(self.takes(key), "keys must ascend to build a tree from them");
         if self.leaf.len() == Self::LEAF_KEYS {
             self.end_leaf();
             self.separator = node::separator(&self.last, key);

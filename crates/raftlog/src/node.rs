@@ -434,6 +434,11 @@ impl Node {
         self.inner.transfer.progress()
     }
 
+    /// The voter that is best fit to lead after this member: it works, and has most of the log. Nobody, unless this member leads.
+    pub fn successor(&self) -> Option<u64> {
+        self.inner.transfer.successor()
+    }
+
     /// Hands leadership to a voter, and returns when it leads.
     ///
     /// # Errors

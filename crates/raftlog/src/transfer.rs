@@ -114,8 +114,8 @@ impl Transfer {
         Ok(())
     }
 
-    /// The voter that is farthest and fit to lead.
-    fn successor(&self) -> Option<u64> {
+    /// The voter that is farthest and fit to lead; see [`Node::successor`](crate::Node::successor).
+    pub(crate) fn successor(&self) -> Option<u64> {
         let progress = self.progress().into_iter();
         let fit = progress.filter(|&(id, progress)| id != self.id && self.is_fit(id, progress).is_ok());
         fit.max_by_key(|(_, progress)| progress.matched.map(|matched| matched.index)).map(|(id, _)| id)

@@ -233,15 +233,8 @@ impl Membership {
         if !self.node.leadership().borrow().is_leader {
             return;
         }
-        let voters = self.node.membership().borrow().voters.clone();
         let own = self.shared.member_id.get();
-        let best = self.node.progress().into_iter().filter(|(id, progress)| {
-            *id != own && voters.contains(id) && progress.acknowledged.is_some_and(|age| age < self.silence)
-        });
-        let Some((best, _)) = best.max_by_key(|(id, progress)| (progress.matched, std::cmp::Reverse(*id)))
-        else {
-            return;
-        };
+        let Some(best) = self.node.successor() else { return };
         let (from, to) = (format!("{own:x}"), format!("{best:x}"));
         tracing::info!(local_member_id = from, transferee_member_id = to, "leadership transfer starting");
         match self.node.transfer_leadership(best).await {

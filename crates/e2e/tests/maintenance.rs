@@ -222,14 +222,13 @@ async fn the_quota_raises_the_alarm(target: Target) {
     let settings = Settings { quota_backend_bytes: Some(1_000_000), ..Default::default() };
     let member = Member::start_with(target, settings).await;
     let value = "x".repeat(100_000);
-    let mut refusal = None;
-    for number in 0..100 {
-        if let Err(status) = member.kv().put(put(&format!("k{number}"), &value)).await {
-            refusal = Some(status);
-            break;
-        }
-    }
-    let refusal = refusal.expect("ten megabytes are more than one");
+    let mut number = 0;
+    // etcd learns how large its file is when it commits, every tenth of a second.
+    let refusal = e2e::eventually("a put beyond the quota", async || {
+        number += 1;
+        member.kv().put(put(&format!("k{number}"), &value)).await.err()
+    });
+    let refusal = refusal.await;
     assert_eq!((refusal.code(), refusal.message()), (Code::ResourceExhausted, NO_SPACE));
     let member_id = status(&member).await.header.unwrap().member_id;
     let raised = pb::AlarmMember { member_id, alarm: AlarmType::Nospace.into() };

@@ -235,28 +235,6 @@ each_target! {
         assert!(progress.events.is_empty() && !progress.created && !progress.canceled);
     }
 
-    /// Progress never overtakes events (etcd #15220): whatever it promises has been delivered before.
-    async fn progress_never_overtakes_events(member) {
-        let (mut watcher, _) = Watcher::open(&member, on("a")).await;
-        for value in 0..100 {
-            member.put("a", &value.to_string()).await;
-            watcher.progress().await;
-        }
-        let (mut seen, mut events) = (1, 0);
-        while events < 100 {
-            let response = watcher.next().await;
-            let header = response.header.unwrap().revision;
-            if response.events.is_empty() {
-                assert!(header <= seen, "progress for {header} with events up to {seen}");
-            }
-            for event in &response.events {
-                assert_eq!(event.kv.as_ref().unwrap().mod_revision, seen + 1);
-                seen += 1;
-                events += 1;
-            }
-        }
-    }
-
     /// A client that has said all it wants to say still hears.
     async fn half_closing_leaves_the_watch_alive(member) {
         let (mut watcher, _) = Watcher::open(&member, on("a")).await;
@@ -357,6 +335,29 @@ mod newer {
 
     each_target! {
         ours;
+
+        /// Progress never overtakes events (etcd #15220): whatever it promises has been delivered before. In 3.4 it does,
+        /// now and then.
+        async fn progress_never_overtakes_events(member) {
+            let (mut watcher, _) = Watcher::open(&member, on("a")).await;
+            for value in 0..100 {
+                member.put("a", &value.to_string()).await;
+                watcher.progress().await;
+            }
+            let (mut seen, mut events) = (1, 0);
+            while events < 100 {
+                let response = watcher.next().await;
+                let header = response.header.unwrap().revision;
+                if response.events.is_empty() {
+                    assert!(header <= seen, "progress for {header} with events up to {seen}");
+                }
+                for event in &response.events {
+                    assert_eq!(event.kv.as_ref().unwrap().mod_revision, seen + 1);
+                    seen += 1;
+                    events += 1;
+                }
+            }
+        }
 
         /// A tombstone exactly at the compacted revision is still told of (etcd #18089, #19179: it was lost, and
         /// still is in 3.4).

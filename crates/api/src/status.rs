@@ -137,6 +137,8 @@ statuses! {
     CANCELED = Canceled, "etcdserver: request canceled";
     DEADLINE_EXCEEDED = DeadlineExceeded, "etcdserver: context deadline exceeded";
     AUTH_NO_PASSWORD_USER = Unknown, "auth: authentication failed, password was given for no password user";
+    AUTH_VERIFY_ONLY = Unknown, "auth: token signing attempted with verify-only key";
+    AUTH_PASSWORD_TOO_LONG = Unknown, "bcrypt: password length exceeds 72 bytes";
     UNKNOWN_METHOD = Unknown, "etcdserver: unknown method";
     LEADER_TRANSFER_TIMEOUT = Unknown, "etcdserver: request timed out, leader transfer took too long";
     NOT_PRIMARY_LESSOR = Unknown, "not a primary lessor";

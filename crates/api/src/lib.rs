@@ -21,6 +21,9 @@ pub mod status;
 
 pub use ids::{ClusterId, LeaseId, MemberId};
 
+/// Everything a client may ask, as an encoded `google.protobuf.FileDescriptorSet`.
+pub const DESCRIPTORS: &[u8] = include_bytes!("generated/descriptors.bin");
+
 macro_rules! generated {
     ($(#[$doc:meta])* $module:ident, $file:literal) => {
         $(#[$doc])*
@@ -51,6 +54,9 @@ generated!(
 generated!(
     /// gRPC health.
     health, "grpc.health.v1.rs");
+generated!(
+    /// gRPC reflection.
+    reflection, "grpc.reflection.v1.rs");
 generated!(
     /// What members of an etcd-rs cluster replicate among themselves; never seen by a client.
     internal, "etcdrs.rs");

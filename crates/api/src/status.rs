@@ -145,6 +145,7 @@ statuses! {
     RANGE_STREAM_SORT = Unimplemented, "RangeStream does not support custom sort orders";
     RANGE_STREAM_FILTER = Unimplemented, "RangeStream does not support revision filters";
     HEALTH_UNKNOWN_SERVICE = NotFound, "unknown service";
+    HEALTH_STREAM_ENDED = Canceled, "Stream has ended.";
     CONTEXT_CANCELED = Canceled, "context canceled";
     CONTEXT_DEADLINE_EXCEEDED = DeadlineExceeded, "context deadline exceeded";
 }

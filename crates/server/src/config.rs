@@ -116,6 +116,10 @@ pub struct Config {
     pub compact_hash_check: bool,
     /// How often.
     pub compact_hash_check_time: Duration,
+    /// Tell gRPC's health service that this member does not serve while it defragments.
+    pub stop_grpc_service_on_defrag: bool,
+    /// Describe the gRPC services to whoever asks.
+    pub enable_grpc_reflection: bool,
     /// Lowest level that is logged.
     pub log_level: LevelFilter,
     /// How log lines look.
@@ -165,6 +169,8 @@ impl Default for Config {
             initial_corrupt_check: false,
             compact_hash_check: false,
             compact_hash_check_time: Duration::from_secs(60),
+            stop_grpc_service_on_defrag: false,
+            enable_grpc_reflection: false,
             log_level: LevelFilter::INFO,
             log_format: LogFormat::Json,
             log_output: LogOutput::Stderr,

@@ -20,6 +20,7 @@ mod kv;
 mod lease;
 mod maintenance;
 mod range_stream;
+mod reflection;
 mod status;
 mod watch;
 
@@ -60,6 +61,12 @@ pub(crate) struct Rpc {
     pub(crate) stopping: tokio::sync::watch::Receiver<bool>,
     /// True while there has been no leader for so long that streams which require one are ended.
     pub(crate) leaderless: tokio::sync::watch::Receiver<bool>,
+    /// Whether gRPC's health service says that this member serves.
+    pub(crate) health: tokio::sync::watch::Sender<bool>,
+    /// Say so while a defragmentation goes on.
+    pub(crate) stop_on_defrag: bool,
+    /// Describe the services to whoever asks.
+    pub(crate) reflection: bool,
     /// Closed when the last call has let go of this.
     #[expect(dead_code, reason = "it speaks by being dropped")]
     pub(crate) alive: mpsc::Sender<()>,
@@ -153,9 +160,12 @@ impl Rpc {
                 Err(failure) => Err(failure),
             }),
             "/grpc.health.v1.Health/Watch" => Some(match messages.only().await {
-                Ok(request) => health::watch(&request),
+                Ok(request) => health::watch(self, &request),
                 Err(failure) => Err(failure),
             }),
+            reflection::PATH | reflection::PATH_ALPHA if self.reflection => {
+                Some(Ok(reflection::open(messages)))
+            }
             _ => None,
         }
     }
@@ -191,10 +201,22 @@ impl Rpc {
                 maintenance::move_leader(self, &messages.only().await?).await
             }
             "/etcdserverpb.Maintenance/HashKV" => maintenance::hash_kv(self, &messages.only().await?).await,
-            "/grpc.health.v1.Health/Check" => health::check(&messages.only().await?),
-            "/grpc.health.v1.Health/List" => Ok(health::list()),
-            _ => Err(unknown(path)),
+            "/grpc.health.v1.Health/Check" => health::check(self, &messages.only().await?),
+            "/grpc.health.v1.Health/List" => Ok(health::list(self)),
+            _ => Err(self.unknown(path)),
         }
+    }
+
+    fn unknown(&self, path: &str) -> Failure {
+        let Some((service, method)) = path.strip_prefix('/').unwrap_or(path).rsplit_once('/') else {
+            return Failure::unimplemented(format!("malformed method name: {path:?}"));
+        };
+        let known = SERVICES.contains(&service) || self.reflection && reflection::SERVICES.contains(&service);
+        Failure::unimplemented(if known {
+            format!("unknown method {method} for service {service}")
+        } else {
+            format!("unknown service {service}")
+        })
     }
 
     /// Returns when this member's state holds every write acknowledged before.
@@ -220,17 +242,6 @@ const SERVICES: &[&str] = &[
     "etcdserverpb.Maintenance",
     "grpc.health.v1.Health",
 ];
-
-fn unknown(path: &str) -> Failure {
-    let Some((service, method)) = path.strip_prefix('/').unwrap_or(path).rsplit_once('/') else {
-        return Failure::unimplemented(format!("malformed method name: {path:?}"));
-    };
-    Failure::unimplemented(if SERVICES.contains(&service) {
-        format!("unknown method {method} for service {service}")
-    } else {
-        format!("unknown service {service}")
-    })
-}
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 

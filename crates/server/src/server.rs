@@ -353,6 +353,9 @@ impl Parts {
             limits: limits(&config),
             stopping: stop.clone(),
             leaderless: without_leader,
+            health: watch::Sender::new(true),
+            stop_on_defrag: config.stop_grpc_service_on_defrag,
+            reflection: config.enable_grpc_reflection,
             alive,
         });
         for listener in listeners {

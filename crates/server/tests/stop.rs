@@ -34,7 +34,7 @@ async fn open_streams_are_told_and_do_not_hold_a_stop_up() {
     tokio::time::timeout(SOON, server.shutdown()).await.expect("the member stops").unwrap();
     assert!(keep_alive.next::<pb::LeaseKeepAliveResponse>().await.unwrap_err().is(status::STOPPED));
     assert!(watch.next::<pb::WatchResponse>().await.unwrap_err().is(status::STOPPED));
-    assert!(health.next::<HealthCheckResponse>().await.is_err());
+    assert!(health.next::<HealthCheckResponse>().await.unwrap_err().is(status::HEALTH_STREAM_ENDED));
     assert!(began.elapsed() < SOON);
 
     let again = tokio::time::timeout(SOON, start(dir.path())).await.expect("the data can be opened again");

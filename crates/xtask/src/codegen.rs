@@ -3,8 +3,20 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const PROTOS: [&str; 7] =
-    ["kv.proto", "auth.proto", "rpc.proto", "lock.proto", "election.proto", "health.proto", "internal.proto"];
+use prost::Message as _;
+
+/// What clients speak.
+const PUBLIC: [&str; 7] = [
+    "kv.proto",
+    "auth.proto",
+    "rpc.proto",
+    "lock.proto",
+    "election.proto",
+    "health.proto",
+    "reflection.proto",
+];
+/// What members speak among themselves.
+const INTERNAL: [&str; 1] = ["internal.proto"];
 
 /// Writes the generated code, or with `check` compares it with what is committed.
 pub(crate) fn run(root: &Path, check: bool) -> Result<(), String> {
@@ -37,7 +49,9 @@ fn files(dir: &Path) -> Result<Vec<String>, String> {
 
 fn generate(root: &Path, out: &Path) -> Result<(), String> {
     let proto = root.join("proto");
-    let paths: Vec<PathBuf> = PROTOS.iter().map(|name| proto.join(name)).collect();
+    let paths = |names: &[&str]| -> Vec<PathBuf> { names.iter().map(|name| proto.join(name)).collect() };
+    describe(&proto, &paths(&PUBLIC), &out.join("descriptors.bin"))?;
+    let paths = [paths(&PUBLIC), paths(&INTERNAL)].concat();
     let descriptors = protox::compile(&paths, [&proto]).map_err(|e| format!("parse proto/: {e:?}"))?;
     tonic_prost_build::configure()
         .bytes(".")
@@ -47,4 +61,11 @@ fn generate(root: &Path, out: &Path) -> Result<(), String> {
         .out_dir(out)
         .compile_fds(descriptors)
         .map_err(|e| format!("generate into {}: {e}", out.display()))
+}
+
+/// Writes the descriptors of what clients speak, without the comments: a server that is asked shows them.
+fn describe(proto: &Path, paths: &[PathBuf], out: &Path) -> Result<(), String> {
+    let mut descriptors = protox::compile(paths, [proto]).map_err(|e| format!("parse proto/: {e:?}"))?;
+    descriptors.file.iter_mut().for_each(|file| file.source_code_info = None);
+    fs::write(out, descriptors.encode_to_vec()).map_err(|e| format!("write {}: {e}", out.display()))
 }

@@ -64,14 +64,13 @@ pub(super) const FLAGS: &[Flag] = &[
         "feature-gates",
         Kind::Text,
         "",
-        "Features to turn on or off: InitialCorruptCheck and CompactHashCheck, as Name=true|false, separated by commas.",
+        "Features to turn on or off: InitialCorruptCheck, CompactHashCheck and StopGRPCServiceOnDefrag, as Name=true|false, separated by commas.",
         gates,
     ),
 ];
 
 /// etcd's gates that have no switch here, and how it is here.
 const FIXED: &[(&str, bool)] = &[
-    ("StopGRPCServiceOnDefrag", false),
     ("TxnModeWriteWithSharedBuffer", true),
     ("LeaseCheckpoint", true),
     ("LeaseCheckpointPersist", true),
@@ -91,6 +90,7 @@ fn gates(config: &mut Config, value: &str) -> Result<(), String> {
         })?;
         match name {
             "InitialCorruptCheck" => config.initial_corrupt_check = on,
+            "StopGRPCServiceOnDefrag" => config.stop_grpc_service_on_defrag = on,
             "CompactHashCheck" => config.compact_hash_check = on,
             _ => match FIXED.iter().find(|(fixed, _)| *fixed == name) {
                 Some((_, fixed)) if *fixed == on => {}

@@ -244,6 +244,16 @@ const FLAGS: &[Flag] = &[
         },
     ),
     flag(
+        "enable-grpc-reflection",
+        Kind::Switch,
+        "false",
+        "Describe the gRPC services to clients that ask (server reflection).",
+        |c, v| {
+            c.enable_grpc_reflection = boolean(v)?;
+            Ok(())
+        },
+    ),
+    flag(
         "watch-progress-notify-interval",
         Kind::Duration,
         "0s",

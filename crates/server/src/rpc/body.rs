@@ -8,6 +8,7 @@ use api::status::Status;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio::sync::mpsc;
 
 use super::Failure;
 
@@ -34,6 +35,41 @@ impl<F: Future<Output = Status> + Send> Frames for UntilStopped<F> {
         match self.frames.poll_frames(cx) {
             Poll::Pending => self.stopped.as_mut().poll(cx).map(|status| Some(Err(status.into()))),
             Poll::Ready(frames) => Poll::Ready(frames),
+        }
+    }
+}
+
+/// A streaming call told by a future, which sends its messages and ends with the call.
+///
+/// It is polled where the answer is, so it stops where it stands when nobody takes the answer any more, and is as far ahead of
+/// the client as one message.
+pub(super) struct Told {
+    teller: Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>,
+    messages: mpsc::Receiver<Bytes>,
+    /// How it ended, to be said after its last message.
+    end: Option<Option<Result<Bytes, Failure>>>,
+}
+
+impl Told {
+    pub(super) fn new<F>(teller: impl FnOnce(mpsc::Sender<Bytes>) -> F) -> Self
+    where
+        F: Future<Output = Result<(), Failure>> + Send + 'static,
+    {
+        let (sender, messages) = mpsc::channel(1);
+        Self { teller: Box::pin(teller(sender)), messages, end: None }
+    }
+}
+
+impl Frames for Told {
+    fn poll_frames(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Failure>>> {
+        if self.end.is_none()
+            && let Poll::Ready(ended) = self.teller.as_mut().poll(cx)
+        {
+            self.end = Some(ended.err().map(Err));
+        }
+        match self.messages.poll_recv(cx) {
+            Poll::Ready(Some(message)) => Poll::Ready(Some(Ok(message))),
+            _ => self.end.clone().map_or(Poll::Pending, Poll::Ready),
         }
     }
 }

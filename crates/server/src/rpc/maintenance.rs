@@ -10,7 +10,7 @@ use api::status;
 use backend::{Backend, Table};
 use bytes::Bytes;
 
-use super::{Failure, Framed, Rpc, blocking, decode, frame, kv};
+use super::{Failure, Framed, Rpc, blocking, decode, frame, health, kv};
 use crate::apply::Output;
 use crate::calls;
 use crate::flags::ETCD_VERSION;
@@ -61,9 +61,10 @@ pub(super) async fn alarm(rpc: &Arc<Rpc>, raw: &Bytes) -> Framed {
 /// Rewrites the tables without what is dead. Requests go on meanwhile; nothing stands still as it does in etcd.
 pub(super) async fn defragment(rpc: &Arc<Rpc>) -> Framed {
     let backend = rpc.shared.files.get();
-    blocking(move || Table::ALL.iter().try_for_each(|table| backend.compact(*table)))
-        .await?
-        .map_err(|error| Failure::unknown(error.to_string()))?;
+    let work = blocking(move || Table::ALL.iter().try_for_each(|table| backend.compact(*table)));
+    let done =
+        if rpc.stop_on_defrag { health::while_not_serving(&rpc.health, work).await } else { work.await };
+    done?.map_err(|error| Failure::unknown(error.to_string()))?;
     tracing::info!("finished defragmenting");
     Ok(frame::message(&DefragmentResponse { header: None }))
 }

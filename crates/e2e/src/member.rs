@@ -11,6 +11,8 @@ use api::etcdserverpb::{
     maintenance_client::MaintenanceClient, watch_client::WatchClient,
 };
 use api::health::health_client::HealthClient;
+use api::v3electionpb::election_client::ElectionClient;
+use api::v3lockpb::lock_client::LockClient;
 use server::Server;
 use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
@@ -365,6 +367,16 @@ impl Member {
     /// A client of `etcdserverpb.Maintenance`.
     pub fn maintenance(&self) -> MaintenanceClient<Channel> {
         MaintenanceClient::new(self.channel())
+    }
+
+    /// A client of `v3electionpb.Election`.
+    pub fn election(&self) -> ElectionClient<Channel> {
+        ElectionClient::new(self.channel())
+    }
+
+    /// A client of `v3lockpb.Lock`.
+    pub fn locks(&self) -> LockClient<Channel> {
+        LockClient::new(self.channel())
     }
 
     /// A client of `grpc.health.v1.Health`.

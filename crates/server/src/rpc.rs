@@ -9,8 +9,10 @@
 //! ([`encode`]).
 
 mod body;
+mod candidate;
 mod check;
 mod cluster;
+mod election;
 mod encode;
 mod frame;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -18,7 +20,9 @@ pub(crate) mod fuzzing;
 mod health;
 mod kv;
 mod lease;
+mod lock;
 mod maintenance;
+mod own;
 mod range_stream;
 mod reflection;
 mod status;
@@ -159,6 +163,10 @@ impl Rpc {
                 Ok(request) => range_stream::open(self, request).await,
                 Err(failure) => Err(failure),
             }),
+            "/v3electionpb.Election/Observe" => Some(match messages.only().await {
+                Ok(request) => election::observe(self, &request),
+                Err(failure) => Err(failure),
+            }),
             "/grpc.health.v1.Health/Watch" => Some(match messages.only().await {
                 Ok(request) => health::watch(self, &request),
                 Err(failure) => Err(failure),
@@ -201,9 +209,38 @@ impl Rpc {
                 maintenance::move_leader(self, &messages.only().await?).await
             }
             "/etcdserverpb.Maintenance/HashKV" => maintenance::hash_kv(self, &messages.only().await?).await,
+            "/v3electionpb.Election/Campaign" => {
+                let request = messages.only().await?;
+                self.waiting(election::campaign(self, request)).await
+            }
+            "/v3electionpb.Election/Proclaim" => {
+                Box::pin(election::proclaim(self, messages.only().await?)).await
+            }
+            "/v3electionpb.Election/Leader" => {
+                Box::pin(election::leader(self, &messages.only().await?)).await
+            }
+            "/v3electionpb.Election/Resign" => {
+                Box::pin(election::resign(self, &messages.only().await?)).await
+            }
+            "/v3lockpb.Lock/Lock" => {
+                let request = messages.only().await?;
+                self.waiting(lock::lock(self, request)).await
+            }
+            "/v3lockpb.Lock/Unlock" => Box::pin(lock::unlock(self, messages.only().await?)).await,
             "/grpc.health.v1.Health/Check" => health::check(self, &messages.only().await?),
             "/grpc.health.v1.Health/List" => Ok(health::list(self)),
             _ => Err(self.unknown(path)),
+        }
+    }
+
+    /// A unary call that may wait for others without end; it ends when the member stops.
+    async fn waiting(&self, call: impl Future<Output = Framed> + Send) -> Framed {
+        let mut stopping = self.stopping.clone();
+        let call = Box::pin(call);
+        tokio::select! {
+            answer = call => answer,
+            // Without a sender the member is gone already.
+            _ = stopping.wait_for(|stop| *stop) => Err(texts::STOPPED.into()),
         }
     }
 
@@ -240,6 +277,8 @@ const SERVICES: &[&str] = &[
     "etcdserverpb.Lease",
     "etcdserverpb.Cluster",
     "etcdserverpb.Maintenance",
+    "v3electionpb.Election",
+    "v3lockpb.Lock",
     "grpc.health.v1.Health",
 ];
 

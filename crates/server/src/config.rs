@@ -3,6 +3,7 @@
 //! [`flags`](crate::flags) holds what a user typed; [`Config::check`] is the door between the two, with etcd's messages.
 
 mod discovery;
+mod retention;
 mod security;
 
 use std::path::PathBuf;
@@ -14,6 +15,8 @@ use crate::error::{Error, Result};
 use crate::url::Url;
 
 pub use discovery::{Discovery, Registry};
+pub use retention::AutoCompaction;
+pub(crate) use retention::Retention;
 pub use security::{ClientTls, PeerTls};
 
 /// How log lines look.
@@ -98,6 +101,8 @@ pub struct Config {
     pub grpc_keepalive_timeout: Duration,
     /// How often watchers that asked for it hear how far they are, when nothing else is sent.
     pub watch_progress_notify_interval: Duration,
+    /// What history is compacted without being asked to.
+    pub auto_compaction: AutoCompaction,
     /// Records a compaction looks at between two pauses.
     pub compaction_batch_limit: usize,
     /// The pause.
@@ -160,6 +165,7 @@ impl Default for Config {
             grpc_keepalive_interval: Duration::from_secs(2 * 60 * 60),
             grpc_keepalive_timeout: Duration::from_secs(20),
             watch_progress_notify_interval: Duration::from_secs(10 * 60),
+            auto_compaction: AutoCompaction::default(),
             compaction_batch_limit: 1000,
             compaction_sleep_interval: Duration::from_millis(10),
             cache_bytes: 32 * 1024 * 1024,
@@ -188,6 +194,7 @@ impl Config {
         self.discovery.check(!self.initial_cluster.is_empty())?;
         self.client_tls.check()?;
         self.peer_tls.check()?;
+        self.auto_compaction.retention()?;
         let (heartbeat, election) = (self.heartbeat_interval.as_millis(), self.election_timeout.as_millis());
         if heartbeat == 0 {
             return Err(Error::config("--heartbeat-interval must be >0 (set to 0ms)"));

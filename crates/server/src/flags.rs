@@ -16,6 +16,7 @@ mod discovery;
 mod file;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+mod house;
 mod remark;
 mod table;
 mod tls;
@@ -33,6 +34,7 @@ use crate::url::Url;
 use remark::Remark;
 pub use remark::Remarks;
 use table::Kind;
+pub(crate) use value::duration as go_duration;
 
 /// What the command line asks for.
 #[derive(Debug)]

@@ -19,6 +19,7 @@
 //! the caller gets its answer.
 
 mod apply;
+mod auto_compaction;
 mod bootstrap;
 mod calls;
 mod clock;
@@ -53,7 +54,9 @@ mod url;
 mod versions;
 mod watches;
 
-pub use config::{ClientTls, ClusterState, Config, Discovery, LogFormat, LogOutput, PeerTls, Registry};
+pub use config::{
+    AutoCompaction, ClientTls, ClusterState, Config, Discovery, LogFormat, LogOutput, PeerTls, Registry,
+};
 pub use error::{Error, Result};
 pub use flags::Launch;
 pub use server::Server;

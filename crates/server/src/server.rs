@@ -14,6 +14,7 @@ use raftlog::{Dial, Node};
 use tokio::sync::{mpsc, watch};
 
 use crate::apply::{Applier, Standing};
+use crate::auto_compaction;
 use crate::bootstrap::{self, DataDir, Origin};
 use crate::calls::{Answers, Calls};
 use crate::compactor::{Compactions, Worker};
@@ -265,6 +266,7 @@ impl Parts {
         if *shared.members.standing().borrow() == Standing::Removed {
             return Err(Error::Removed);
         }
+        let retention = config.auto_compaction.retention()?;
         let connections_max = capacity.clients / listeners.len().max(1);
         announce(&config, &data_dir, &shared);
         let (failed, failures) = mpsc::unbounded_channel();
@@ -340,6 +342,9 @@ impl Parts {
         let (leaderless, without_leader) = watch::channel(false);
         server.background.spawn(leaderless::watch(node.clone(), config.election_timeout, leaderless));
         server.background.spawn(monitor::run(Arc::clone(&shared), node.clone(), calls.clone()));
+        if let Some(retention) = retention {
+            server.background.spawn(auto_compaction::run(Arc::clone(&shared), node.clone(), retention));
+        }
         // From the first call on, a leader keeps the leases' time.
         let timekeeper = Timekeeper::new(Arc::clone(&shared), node.clone(), config.election_timeout);
         server.background.spawn(Arc::clone(&timekeeper).follow());

@@ -16,7 +16,7 @@ pub(super) fn number<T: std::str::FromStr>(value: &str) -> Result<T, String> {
 }
 
 /// A duration in Go's notation, such as `1h30m` or `250ms`.
-pub(super) fn duration(value: &str) -> Result<Duration, String> {
+pub(crate) fn duration(value: &str) -> Result<Duration, String> {
     let invalid = || format!("time: invalid duration {value:?}");
     if value == "0" {
         return Ok(Duration::ZERO);

@@ -103,6 +103,7 @@ impl Applier {
             Command::MemberUpdate(request) => cluster::update(shared, txn, request),
             Command::MemberPromote(request) => cluster::promote(shared, txn, &request),
             Command::MembersKeep(request) => cluster::keep(shared, txn, request),
+            Command::QuotaAlarm(request) => alarm::apply_quota(shared, txn, &request),
             Command::ClusterVersionSet(request) => cluster::set_version(shared, txn, request.version),
         };
         txn.end_request();

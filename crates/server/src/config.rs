@@ -89,6 +89,8 @@ pub struct Config {
     pub snapshot_catchup_entries: u64,
     /// Live bytes above which puts are refused; `None` for no limit.
     pub quota_backend_bytes: Option<u64>,
+    /// Whether NOSPACE ends by itself when there is room in the quota again.
+    pub quota_auto_disarm: bool,
     /// Largest request, in bytes.
     pub max_request_bytes: usize,
     /// Most compares, and most operations of each branch, of a transaction.
@@ -159,6 +161,7 @@ impl Default for Config {
             pre_vote: true,
             snapshot_catchup_entries: 5000,
             quota_backend_bytes: Some(QUOTA_BYTES_DEFAULT),
+            quota_auto_disarm: true,
             max_request_bytes: 1_572_864,
             max_txn_ops: 128,
             max_concurrent_streams: u32::MAX,

@@ -50,6 +50,7 @@ mod rpc;
 mod security;
 mod serve;
 mod server;
+mod space;
 mod url;
 mod versions;
 mod watches;

@@ -110,6 +110,10 @@ impl Command {
         Self::encoded(26, request)
     }
 
+    pub(crate) fn quota_alarm(request: &api::internal::QuotaAlarm) -> Self {
+        Self::encoded(40, request)
+    }
+
     /// An entry with this command alone, whose answer nobody waits for.
     pub(crate) fn entry(&self) -> Bytes {
         let mut batch = BytesMut::new();

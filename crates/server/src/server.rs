@@ -34,6 +34,7 @@ use crate::publish;
 use crate::rpc::{Limits, Rpc};
 use crate::security::Security;
 use crate::serve::{self, Capacity};
+use crate::space;
 use crate::watches::Watches;
 
 /// Recent entries of the log kept in memory: they are applied from there.
@@ -345,6 +346,7 @@ impl Parts {
         if let Some(retention) = retention {
             server.background.spawn(auto_compaction::run(Arc::clone(&shared), node.clone(), retention));
         }
+        server.background.spawn(space::run(Arc::clone(&shared), node.clone(), config.quota_auto_disarm));
         // From the first call on, a leader keeps the leases' time.
         let timekeeper = Timekeeper::new(Arc::clone(&shared), node.clone(), config.election_timeout);
         server.background.spawn(Arc::clone(&timekeeper).follow());

@@ -23,7 +23,7 @@ pub struct Request {
     pub term: u64,
     #[prost(
         oneof = "request::Command",
-        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26"
+        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 40"
     )]
     pub command: ::core::option::Option<request::Command>,
 }
@@ -69,6 +69,8 @@ pub mod request {
         MemberPromote(super::MemberPromote),
         #[prost(message, tag = "26")]
         MembersKeep(super::MembersKeep),
+        #[prost(message, tag = "40")]
+        QuotaAlarm(super::QuotaAlarm),
     }
 }
 /// The leader found these leases expired; each is revoked in a revision of its own.
@@ -118,6 +120,14 @@ pub struct MemberPromote {
 pub struct MembersKeep {
     #[prost(message, optional, tag = "1")]
     pub member: ::core::option::Option<super::etcdserverpb::Member>,
+}
+/// A member's quota has no room, or has room again. Alarms that somebody raised by hand are not touched.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct QuotaAlarm {
+    #[prost(uint64, tag = "1")]
+    pub member_id: u64,
+    #[prost(bool, tag = "2")]
+    pub raised: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ClusterVersionSet {

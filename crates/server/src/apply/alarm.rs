@@ -1,11 +1,13 @@
 //! Alarms: raised and ended by entries, kept in the state, and what each of them refuses.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::{PoisonError, RwLock};
 
 use api::etcdserverpb::alarm_request::AlarmAction;
 use api::etcdserverpb::request_op::Request;
 use api::etcdserverpb::{AlarmMember, AlarmRequest, AlarmType, TxnRequest};
+use api::internal::QuotaAlarm;
 use api::internal::request::Command;
 use api::status::{self, Status};
 use backend::{Backend, Table};
@@ -19,7 +21,29 @@ use crate::member::Shared;
 #[derive(Debug, Default)]
 pub(crate) struct Alarms {
     /// Guards the set; held only to look or change.
-    raised: RwLock<BTreeSet<(i32, u64)>>,
+    raised: RwLock<BTreeMap<(i32, u64), Origin>>,
+}
+
+/// Why an alarm is raised; part of its record, since it decides how the alarm ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// Somebody, or a check, has asked for it. It ends by hand.
+    Request,
+    /// A member's quota has no room. It ends when there is room again, or by hand.
+    Quota,
+}
+
+impl Origin {
+    fn record(self) -> &'static [u8] {
+        match self {
+            Self::Request => &[],
+            Self::Quota => &[1],
+        }
+    }
+
+    fn of(record: &[u8]) -> Self {
+        if record == Self::Quota.record() { Self::Quota } else { Self::Request }
+    }
 }
 
 impl Alarms {
@@ -31,11 +55,11 @@ impl Alarms {
 
     /// Starts over from what the backend holds now.
     pub(super) fn reload(&self, backend: &dyn Backend) -> backend::Result<()> {
-        let mut raised = BTreeSet::new();
+        let mut raised = BTreeMap::new();
         let mut records = backend.scan(Table::Alarm, &[], None)?;
-        while let Some((key, _)) = records.next()? {
+        while let Some((key, origin)) = records.next()? {
             if let Ok(key) = <[u8; 12]>::try_from(key) {
-                raised.insert(decode(key));
+                raised.insert(decode(key), Origin::of(origin));
             }
         }
         drop(records);
@@ -43,14 +67,14 @@ impl Alarms {
         Ok(())
     }
 
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeSet<(i32, u64)>> {
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<(i32, u64), Origin>> {
         self.raised.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// All alarms, or those of one type.
     pub(crate) fn list(&self, only: AlarmType) -> Vec<AlarmMember> {
         self.read()
-            .iter()
+            .keys()
             .filter(|(alarm, _)| only == AlarmType::None || *alarm == i32::from(only))
             .map(|(alarm, member)| AlarmMember { member_id: *member, alarm: *alarm })
             .collect()
@@ -58,7 +82,14 @@ impl Alarms {
 
     /// Whether any member has raised it.
     pub(crate) fn is_raised(&self, alarm: AlarmType) -> bool {
-        self.read().iter().any(|(raised, _)| *raised == i32::from(alarm))
+        self.read().keys().any(|(raised, _)| *raised == i32::from(alarm))
+    }
+
+    /// The members whose quota had no room, and has not been heard of since.
+    pub(crate) fn over_quota(&self) -> Vec<u64> {
+        let raised = self.read();
+        let by_quota = raised.iter().filter(|(_, origin)| **origin == Origin::Quota);
+        by_quota.map(|((_, member), _)| *member).collect()
     }
 
     /// Refuses what the raised alarms refuse.
@@ -124,7 +155,6 @@ fn decode(key: [u8; 12]) -> (i32, u64) {
 pub(super) fn apply(shared: &Shared, txn: &mut WriteTxn<'_>, request: &AlarmRequest) -> Answer {
     let revision = txn.revision();
     let alarm = AlarmMember { member_id: request.member_id, alarm: request.alarm };
-    let key = encode(alarm.alarm, alarm.member_id);
     let mut raised = shared.alarms.raised.write().unwrap_or_else(PoisonError::into_inner);
     let alarms = match AlarmAction::try_from(request.action) {
         Ok(AlarmAction::Get) => {
@@ -132,15 +162,10 @@ pub(super) fn apply(shared: &Shared, txn: &mut WriteTxn<'_>, request: &AlarmRequ
             shared.alarms.list(request.alarm())
         }
         Ok(AlarmAction::Activate) if request.alarm != i32::from(AlarmType::None) => {
-            if raised.insert((alarm.alarm, alarm.member_id)) {
-                txn.tx().put(Table::Alarm, &key, &[]);
-                tracing::warn!(member_id = alarm.member_id, alarm = ?request.alarm(), "alarm raised");
-            }
+            raise(&mut raised, txn, (alarm.alarm, alarm.member_id), Origin::Request);
             vec![alarm]
         }
-        Ok(AlarmAction::Deactivate) if raised.remove(&(alarm.alarm, alarm.member_id)) => {
-            txn.tx().delete(Table::Alarm, &key);
-            tracing::warn!(member_id = alarm.member_id, alarm = ?request.alarm(), "alarm disarmed");
+        Ok(AlarmAction::Deactivate) if disarm(&mut raised, txn, (alarm.alarm, alarm.member_id)) => {
             vec![alarm]
         }
         _ => Vec::new(),
@@ -148,9 +173,56 @@ pub(super) fn apply(shared: &Shared, txn: &mut WriteTxn<'_>, request: &AlarmRequ
     Ok(Output::Alarms { revision, alarms })
 }
 
+/// Raises or ends the alarm that a member's quota has no room.
+pub(super) fn apply_quota(shared: &Shared, txn: &mut WriteTxn<'_>, request: &QuotaAlarm) -> Answer {
+    let alarm = (i32::from(AlarmType::Nospace), request.member_id);
+    let mut raised = shared.alarms.raised.write().unwrap_or_else(PoisonError::into_inner);
+    if request.raised {
+        raise(&mut raised, txn, alarm, Origin::Quota);
+    } else if raised.get(&alarm) == Some(&Origin::Quota) {
+        disarm(&mut raised, txn, alarm);
+    }
+    Ok(Output::Revision(txn.revision()))
+}
+
+type Raised = BTreeMap<(i32, u64), Origin>;
+
+/// Raises an alarm; one that is raised stays as it is.
+fn raise(raised: &mut Raised, txn: &mut WriteTxn<'_>, (alarm, member): (i32, u64), origin: Origin) {
+    if let Entry::Vacant(vacant) = raised.entry((alarm, member)) {
+        vacant.insert(origin);
+        txn.tx().put(Table::Alarm, &encode(alarm, member), origin.record());
+        tracing::warn!(member_id = member, alarm = name(alarm), "alarm raised");
+    }
+}
+
+/// Ends an alarm, if it is raised.
+fn disarm(raised: &mut Raised, txn: &mut WriteTxn<'_>, (alarm, member): (i32, u64)) -> bool {
+    let was_raised = raised.remove(&(alarm, member)).is_some();
+    if was_raised {
+        txn.tx().delete(Table::Alarm, &encode(alarm, member));
+        tracing::warn!(member_id = member, alarm = name(alarm), "alarm disarmed");
+    }
+    was_raised
+}
+
+fn name(alarm: i32) -> &'static str {
+    AlarmType::try_from(alarm).map_or("unknown", |alarm| alarm.as_str_name())
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use api::{ClusterId, MemberId};
+    use backend::MemBackend;
+    use raftlog::Application as _;
+
     use super::*;
+    use crate::apply::Applier;
+    use crate::bootstrap::Identity;
+    use crate::config::Config;
+    use crate::parts::Parts;
 
     #[test]
     fn a_record_names_alarm_and_member() {
@@ -171,7 +243,9 @@ mod tests {
             success: vec![op(Request::RequestPut(api::etcdserverpb::PutRequest::default()))],
             failure: vec![],
         }));
-        let raised = |alarm: AlarmType| Alarms { raised: RwLock::new([(i32::from(alarm), 1)].into()) };
+        let raised = |alarm: AlarmType| Alarms {
+            raised: RwLock::new([((i32::from(alarm), 1), Origin::Request)].into()),
+        };
         assert_eq!(Alarms::default().admit(&put), Ok(()));
         assert_eq!(raised(AlarmType::Nospace).admit(&put), Err(status::NO_SPACE));
         assert_eq!(raised(AlarmType::Nospace).admit(&delete), Ok(()));
@@ -179,5 +253,40 @@ mod tests {
         assert_eq!(raised(AlarmType::Nospace).admit(&txn(vec![nested_put])), Err(status::NO_SPACE));
         assert_eq!(raised(AlarmType::Corrupt).admit(&delete), Err(status::CORRUPT));
         assert_eq!(raised(AlarmType::Corrupt).admit(&txn(vec![])), Err(status::CORRUPT));
+    }
+
+    fn opened(backend: &Arc<MemBackend>) -> Parts {
+        let identity = Identity { member_id: MemberId::new(1), cluster_id: ClusterId::new(2) };
+        Parts::open(&Config::default(), Arc::clone(backend) as Arc<dyn Backend>, identity).unwrap()
+    }
+
+    #[test]
+    fn an_alarm_by_quota_ends_by_quota_and_one_by_hand_by_hand() {
+        let backend = Arc::new(MemBackend::new());
+        let mut index = 0;
+        // Applies one command after a restart, and returns the members with alarms, and those with alarms by quota.
+        let mut apply = |command: crate::proposal::Command| -> (Vec<u64>, Vec<u64>) {
+            let parts = opened(&backend);
+            let entry = raftlog::Entry { term: 1, index, data: command.entry(), membership: None };
+            Applier::new(parts.store, parts.meta, parts.shared).apply(&[entry]).unwrap();
+            index += 1;
+            let alarms = opened(&backend).shared;
+            let raised = alarms.alarms.list(AlarmType::None).iter().map(|alarm| alarm.member_id).collect();
+            (raised, alarms.alarms.over_quota())
+        };
+        let by_quota =
+            |member_id, raised| crate::proposal::Command::quota_alarm(&QuotaAlarm { member_id, raised });
+        let by_hand = |action: AlarmAction, member_id| {
+            let alarm = AlarmType::Nospace.into();
+            crate::proposal::Command::alarm(&AlarmRequest { action: action.into(), member_id, alarm })
+        };
+        assert_eq!(apply(by_quota(1, true)), (vec![1], vec![1]));
+        assert_eq!(apply(by_hand(AlarmAction::Activate, 2)), (vec![1, 2], vec![1]));
+        assert_eq!(apply(by_quota(2, true)), (vec![1, 2], vec![1]));
+        assert_eq!(apply(by_quota(2, false)), (vec![1, 2], vec![1]));
+        assert_eq!(apply(by_quota(1, false)), (vec![2], vec![]));
+        assert_eq!(apply(by_quota(3, true)), (vec![2, 3], vec![3]));
+        assert_eq!(apply(by_hand(AlarmAction::Deactivate, 3)), (vec![2], vec![]));
+        assert_eq!(apply(by_hand(AlarmAction::Deactivate, 2)), (vec![], vec![]));
     }
 }

@@ -4,6 +4,9 @@
 //! the member that answers raises the alarm first. The apply itself raises nothing: it also replays what is long past.
 //!
 //! It counts what is live, not what the files hold, so space freed by a compaction counts at once and nobody has to defragment.
+//!
+//! What frees space is never refused, however full it is: deletes, though each writes a tombstone, compactions, and the end of
+//! leases cost nothing here. So the limit may be passed a little, and there is always a way back below it.
 
 use api::etcdserverpb::TxnRequest;
 use api::etcdserverpb::request_op::Request;
@@ -36,6 +39,11 @@ impl Quota {
     /// Whether there is room for a request of this cost. What costs nothing always has room.
     pub(crate) fn has_room(&self, cost: u64) -> bool {
         cost == 0 || self.limit.is_none_or(|limit| self.reader.live_bytes() + cost < limit)
+    }
+
+    /// Whether so much is free that an alarm would not be raised again at once: a tenth of the limit.
+    pub(crate) fn has_ample_room(&self) -> bool {
+        self.limit.is_none_or(|limit| self.reader.live_bytes() <= limit - limit / 10)
     }
 
     /// Whether the limit has been passed.

@@ -1,6 +1,7 @@
 //! The flags about keeping house: compaction and space.
 
 use super::table::{Flag, Kind, flag};
+use super::value::boolean;
 
 pub(super) const FLAGS: &[Flag] = &[
     flag(
@@ -20,6 +21,16 @@ pub(super) const FLAGS: &[Flag] = &[
         "History that auto-compaction keeps: hours or revisions, or a duration such as 30m (0: no auto-compaction).",
         |c, v| {
             v.clone_into(&mut c.auto_compaction.retention);
+            Ok(())
+        },
+    ),
+    flag(
+        "quota-auto-disarm",
+        Kind::Switch,
+        "true",
+        "Disarm NOSPACE when a tenth of the quota is free again, unless it was raised by hand (etcd-rs's own).",
+        |c, v| {
+            c.quota_auto_disarm = boolean(v)?;
             Ok(())
         },
     ),

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use api::etcdserverpb::alarm_request::AlarmAction;
 use api::etcdserverpb::{
-    AlarmRequest, AlarmType, CompactionRequest, CompactionResponse, DeleteRangeRequest, PutRequest,
-    RangeRequest, TxnRequest,
+    AlarmType, CompactionRequest, CompactionResponse, DeleteRangeRequest, PutRequest, RangeRequest,
+    TxnRequest,
 };
+use api::internal::QuotaAlarm;
 use api::status::{self, Status};
 use bytes::Bytes;
 
@@ -149,13 +149,9 @@ async fn raise_no_space(rpc: &Rpc) {
             return;
         }
         tracing::warn!("message exceeded backend quota; raising alarm");
-        let request = AlarmRequest {
-            action: AlarmAction::Activate.into(),
-            member_id: shared.member_id.get(),
-            alarm: AlarmType::Nospace.into(),
-        };
+        let request = QuotaAlarm { member_id: shared.member_id.get(), raised: true };
         // If this fails, the next request over the quota tries again.
-        drop(shared.proposals.propose(Command::alarm(&request)).await);
+        drop(shared.proposals.propose(Command::quota_alarm(&request)).await);
     };
     drop(tokio::time::timeout(rpc.limits.request_timeout, raise).await);
 }

@@ -250,3 +250,62 @@ impl fmt::Debug for User {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(name: &str, roles: &[&str]) -> (Arc<str>, Arc<User>) {
+        let roles = roles.iter().map(|role| (*role).to_owned()).collect();
+        let password = "the hash".into();
+        let record = authpb::User { name: name.to_owned().into(), password, roles, options: None };
+        (name.into(), Arc::new(User::new(record)))
+    }
+
+    #[test]
+    fn neither_passwords_nor_their_hashes_are_shown() {
+        let rules = Rules { users: [user("ann", &["r"])].into(), ..Rules::default() };
+        let reader = Reader(Arc::new(ArcSwap::from_pointee(rules.clone())));
+        let shown = format!(
+            "{rules:?} {reader:?} {:?} {:?}",
+            rules.user("ann"),
+            rules.user("ann").unwrap().record.name
+        );
+        assert!(shown.contains("ann") && shown.contains("no_password: false"), "{shown}");
+        assert!(!shown.contains("the hash"), "{shown}");
+    }
+
+    #[test]
+    fn a_role_that_is_held_but_does_not_exist_permits_nothing() {
+        let rules = Rules { enabled: true, users: [user("ann", &["gone"])].into(), ..Rules::default() };
+        let ann = Identity { username: "ann".into(), revision: 1 };
+        let answer = rules.check(Some(&ann), Access::Read, b"k", b"");
+        assert!(matches!(answer, Err(Error::PermissionDenied)), "{answer:?}");
+    }
+
+    #[test]
+    fn root_passes_with_a_role_that_has_no_record() {
+        let rules = Rules { enabled: true, users: [user("any", &["root"])].into(), ..Rules::default() };
+        let any = Identity { username: "any".into(), revision: 1 };
+        rules.check(Some(&any), Access::Write, b"\0", b"\0").unwrap();
+        rules.check_root(Some(&any)).unwrap();
+        assert!(rules.role(ROOT).is_none());
+    }
+
+    #[test]
+    fn what_a_user_may_do_is_worked_out_once_and_shared_with_later_rules() {
+        let permission = Permission { perm_type: 2, key: "k".into(), range_end: "".into() };
+        let record = authpb::Role { name: "r".into(), key_permission: vec![permission] };
+        let rules = Rules {
+            enabled: true,
+            users: [user("ann", &["r"]), user("bob", &[])].into(),
+            roles: [("r".into(), Arc::new(Role { record }))].into(),
+            ..Rules::default()
+        };
+        let later = rules.clone();
+        let ann = Identity { username: "ann".into(), revision: 1 };
+        rules.check(Some(&ann), Access::Write, b"k", b"").unwrap();
+        assert!(later.user("ann").unwrap().grants.get().is_some());
+        assert!(later.user("bob").unwrap().grants.get().is_none(), "nobody asked");
+    }
+}

@@ -45,6 +45,9 @@
 //! ```
 
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod password;
 mod permission;
 mod record;

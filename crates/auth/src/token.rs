@@ -4,6 +4,8 @@
 //! that has applied the entry knows it, and forgets it some time after its last use. A *JWT* is signed, says itself whose it is, of
 //! which auth revision and until when, and is remembered by nobody. Which of them a member speaks is its `--auth-token`.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod jwt;
 mod options;
 mod secret;
@@ -152,5 +154,64 @@ impl fmt::Debug for Tokens {
             Provider::Simple(_) => "Tokens(simple)",
             Provider::Jwt(_) => "Tokens(jwt)",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TTL: Duration = Duration::from_secs(300);
+
+    fn ann() -> Identity {
+        Identity { username: "ann".into(), revision: 7 }
+    }
+
+    #[test]
+    fn a_simple_token_is_issued_by_one_member_and_known_to_all_that_apply_its_entry() {
+        let members = [(); 2].map(|()| Tokens::parse("simple", TTL).unwrap());
+        let now = Now::default();
+        let prefix = members[0].prefix().unwrap();
+        let token = members[0].issue(&prefix, 41, &ann(), now).unwrap();
+        assert_eq!(token, format!("{prefix}.41"));
+        for member in &members {
+            assert!(member.identity(&token, 7, now).is_err(), "its entry is not applied yet");
+            assert_eq!(member.awaits(&token).unwrap(), Some(41));
+            member.assign(&prefix, "ann", 41, now);
+            assert_eq!(member.identity(&token, 7, now).unwrap(), ann());
+            assert_eq!(member.identity(&token, 9, now).unwrap().revision, 9, "as of now");
+        }
+    }
+
+    #[test]
+    fn without_tokens_there_are_none() {
+        let tokens = Tokens::parse("", TTL).unwrap();
+        let now = Now::default();
+        assert_eq!(tokens.prefix().unwrap(), "");
+        assert!(matches!(tokens.issue("", 41, &ann(), now), Err(Error::AuthFailed)));
+        assert!(matches!(tokens.awaits("a.1"), Err(Error::InvalidAuthToken)));
+        assert!(matches!(tokens.identity("a.1", 7, now), Err(Error::InvalidAuthToken)));
+        tokens.assign("a", "ann", 1, now);
+        tokens.sweep(now).unwrap();
+    }
+
+    #[test]
+    fn an_entry_of_a_member_that_speaks_another_kind_makes_no_token() {
+        let tokens = Tokens::parse("simple", TTL).unwrap();
+        tokens.assign("", "ann", 41, Now::default());
+        assert!(tokens.identity(".41", 7, Now::default()).is_err());
+    }
+
+    #[test]
+    fn neither_tokens_nor_keys_are_shown() {
+        let secret = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(secret.path(), "the secret").unwrap();
+        let spec = format!("jwt,sign-method=HS256,priv-key={}", secret.path().display());
+        for spec in [spec.as_str(), "simple"] {
+            let tokens = Tokens::parse(spec, TTL).unwrap();
+            tokens.assign("letters", "ann", 41, Now::default());
+            let shown = format!("{tokens:?}");
+            assert!(shown == "Tokens(simple)" || shown == "Tokens(jwt)", "{shown}");
+        }
     }
 }

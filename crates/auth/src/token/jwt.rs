@@ -14,7 +14,7 @@ use std::time::Duration;
 use jsonwebtoken::{Header, Validation};
 use serde::{Deserialize, Serialize};
 
-use self::keys::Keys;
+pub(super) use self::keys::Keys;
 use self::seen::Seen;
 use super::options::JwtOptions;
 use crate::{Error, Identity, Result};
@@ -57,6 +57,11 @@ struct Claims {
 
 impl Jwt {
     pub(super) fn new(options: JwtOptions) -> Result<Self> {
+        let keys = Keys::read(&options)?;
+        Ok(Self::with_keys(options, keys))
+    }
+
+    pub(super) fn with_keys(options: JwtOptions, keys: Keys) -> Self {
         provider::install();
         let mut validation = Validation::new(options.algorithm);
         validation.required_spec_claims.clear();
@@ -64,8 +69,8 @@ impl Jwt {
         validation.validate_exp = false;
         validation.validate_nbf = false;
         validation.validate_aud = false;
-        let keys = Arc::new(Keys::read(&options)?);
-        Ok(Self { options, validation, current: Mutex::new(Current { keys, seen: Seen::default() }) })
+        let current = Current { keys: Arc::new(keys), seen: Seen::default() };
+        Self { options, validation, current: Mutex::new(current) }
     }
 
     pub(super) fn identity(&self, token: &str, now: Duration) -> Result<Identity> {

@@ -10,7 +10,7 @@ use super::provider;
 use crate::Result;
 use crate::token::options::{JwtOptions, invalid};
 
-pub(super) struct Keys {
+pub(in crate::token) struct Keys {
     /// `None` where tokens can only be verified.
     pub(super) private: Option<EncodingKey>,
     pub(super) public: DecodingKey,
@@ -29,6 +29,12 @@ struct Files {
 impl Keys {
     pub(super) fn read(options: &JwtOptions) -> Result<Self> {
         Files::read(options)?.keys(options)
+    }
+
+    /// The key of an HMAC, from no file.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(in crate::token) fn of_secret(secret: &[u8], options: &JwtOptions) -> Result<Self> {
+        Files { private: Some(secret.to_vec()), public: None }.keys(options)
     }
 
     /// `None` if the files are what they were.

@@ -30,6 +30,7 @@ pub mod network;
 mod ports;
 mod programs;
 pub mod random;
+mod session;
 mod target;
 mod watcher;
 
@@ -41,6 +42,7 @@ pub use disk::{SlowSyncs, SmallDisk};
 pub use member::{Member, Settings};
 pub use ports::free as free_port;
 pub use programs::{Programs, programs, real_etcd};
+pub use session::{Session, Shown, Token};
 pub use target::{Target, run, run_alone};
 pub use watcher::Watcher;
 

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
-use crate::{Member, PATIENCE};
+use crate::{Member, PATIENCE, Session};
 
 /// An open watch stream.
 #[derive(Debug)]
@@ -24,9 +24,15 @@ impl Watcher {
     /// # Panics
     /// When the stream cannot be opened; all methods here panic when the stream breaks.
     pub async fn open(member: &Member, create: pb::WatchCreateRequest) -> (Self, pb::WatchResponse) {
+        Self::open_by(&Session::nobody(member), create).await
+    }
+
+    /// The same, by somebody.
+    pub async fn open_by(session: &Session, create: pb::WatchCreateRequest) -> (Self, pb::WatchResponse) {
         let (requests, queue) = mpsc::channel(64);
         requests.send(request(RequestUnion::CreateRequest(create))).await.expect("the queue is open");
-        let responses = member.watch().watch(ReceiverStream::new(queue)).await.expect("watch").into_inner();
+        let mut client = session.watch().max_decoding_message_size(usize::MAX);
+        let responses = client.watch(ReceiverStream::new(queue)).await.expect("watch").into_inner();
         let mut watcher = Self { requests: Some(requests), responses };
         let created = watcher.next().await;
         (watcher, created)

@@ -51,7 +51,7 @@ pub struct Config {
     pub cache_bytes: usize,
     /// How connections to other members are made; plain TCP unless told otherwise.
     pub dial: Arc<dyn Dial>,
-    /// Who answers the calls of other members' applications, and knows whom the cluster has removed.
+    /// Who answers the calls of other members' applications, knows whom the cluster has removed, and compares states.
     pub answer: Option<Arc<dyn Answer>>,
     /// How long a proposal waits for a leader before it fails.
     pub proposal_timeout: Duration,

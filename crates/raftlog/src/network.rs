@@ -28,6 +28,7 @@ use openraft::{OptionalSend, Snapshot};
 use tonic::{Code, Status};
 use tonic_prost::ProstCodec;
 
+use self::dial::Answer;
 use self::links::{Links, Purpose};
 use self::wire::{AppendRequest, AppendResponse, TransferRequest, TransferResponse, VoteMessage};
 use crate::config::Member;
@@ -45,19 +46,19 @@ pub(crate) mod wire;
 const RETRY: Duration = Duration::from_millis(100);
 
 /// Makes openraft's clients of other members.
-#[derive(Debug)]
 pub(crate) struct Network {
     pub(crate) links: Arc<Links>,
+    pub(crate) answer: Arc<dyn Answer>,
     /// Where snapshots are put together before they are sent.
     pub(crate) snapshot_dir: PathBuf,
 }
 
 /// The way to one member.
-#[derive(Debug)]
 pub(crate) struct Peer {
     target: u64,
     purpose: Purpose,
     links: Arc<Links>,
+    answer: Arc<dyn Answer>,
     snapshot_dir: PathBuf,
 }
 
@@ -66,7 +67,13 @@ impl Network {
     /// membership is known.
     fn peer(&self, target: u64, member: &Member, purpose: Purpose) -> Peer {
         self.links.introduce(target, member);
-        Peer { target, purpose, links: Arc::clone(&self.links), snapshot_dir: self.snapshot_dir.clone() }
+        Peer {
+            target,
+            purpose,
+            links: Arc::clone(&self.links),
+            answer: Arc::clone(&self.answer),
+            snapshot_dir: self.snapshot_dir.clone(),
+        }
     }
 }
 
@@ -142,7 +149,9 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         let message = AppendRequest::new(&request);
         let answer: Result<AppendResponse, Status> =
             self.links.unary(self.target, Purpose::Control, wire::HEARTBEAT, message).await;
-        Ok(match answer.map_err(|status| rpc_error(&status))?.into_raft() {
+        let mut answer = answer.map_err(|status| rpc_error(&status))?;
+        self.answer.heard(self.target, std::mem::take(&mut answer.beacon));
+        Ok(match answer.into_raft() {
             Ok(matching) => AppendEntriesResponse::PartialSuccess(matching),
             Err(StreamAppendError::Conflict(_)) => AppendEntriesResponse::Conflict,
             Err(StreamAppendError::HigherVote(vote)) => AppendEntriesResponse::HigherVote(vote),
@@ -213,7 +222,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         let unreachable = |status: &Status| StreamingError::Unreachable(Unreachable::from_string(status));
         snapshot::reach(&self.links, self.target).await.map_err(|status| unreachable(&status))?;
         let dir = self.snapshot_dir.join(format!("to-{:x}", self.target));
-        let sent = snapshot::send(&self.links, self.target, vote, &snapshot.snapshot, &dir);
+        let sent = snapshot::send(&self.links, &*self.answer, self.target, vote, &snapshot.snapshot, &dir);
         tokio::select! {
             sent = sent => match sent {
                 Ok(vote) => {

@@ -214,7 +214,12 @@ impl Node {
         let state_machine =
             StateMachine::new(queue, log.clone(), failure.clone(), snapshot_dir.clone(), transfers.clone());
         let snapshots_installed = state_machine.installed();
-        let network = Network { links: Arc::clone(&links), snapshot_dir: snapshot_dir.clone() };
+        let answer = config.answer.clone().unwrap_or_else(|| Arc::new(Mute));
+        let network = Network {
+            links: Arc::clone(&links),
+            answer: Arc::clone(&answer),
+            snapshot_dir: snapshot_dir.clone(),
+        };
         let raft = Box::pin(Raft::new(config.id, openraft, network, log.clone(), state_machine));
         let raft = raft.await.map_err(|error| Error::Core(error.to_string()))?;
         parts.raft = Some(raft.clone());
@@ -264,7 +269,6 @@ impl Node {
             election_timeout: config.election_timeout,
         };
         tokio::spawn(transfer.clone().when_the_disk_stalls());
-        let answer = config.answer.unwrap_or_else(|| Arc::new(Mute));
         let peers = PeerService::new(service::Inner {
             cluster: config.cluster_id,
             member: config.id,

@@ -22,7 +22,7 @@ use api::{ClusterId, MemberId};
 use raftlog::Dial;
 use serde::{Deserialize, Deserializer, Serialize};
 
-pub(crate) use data_dir::{DataDir, Origin};
+pub(crate) use data_dir::{DataDir, Origin, fence};
 pub(crate) use initial_cluster::{InitialCluster, member_id};
 
 use crate::config::{ClusterState, Config};

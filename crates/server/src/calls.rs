@@ -9,7 +9,7 @@ use std::time::Duration;
 use api::etcdserverpb::{HashKvRequest, HashKvResponse};
 use api::internal::peer_request::Request;
 use api::internal::peer_response::Response;
-use api::internal::{AppliedHash, MemberStatus, PeerRequest, PeerResponse, Refusal};
+use api::internal::{MemberStatus, PeerRequest, PeerResponse, Refusal};
 use api::status::{self, Code};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
@@ -17,6 +17,7 @@ use futures_util::future::BoxFuture;
 use prost::Message as _;
 use raftlog::{CallError, Node};
 
+use crate::divergence;
 use crate::leases;
 use crate::member::Shared;
 use crate::membership::Membership;
@@ -166,6 +167,24 @@ impl raftlog::Answer for Answers {
         let source = self.source.read().unwrap_or_else(PoisonError::into_inner);
         source.as_ref().is_some_and(|source| source.shared.members.is_removed(member))
     }
+
+    fn beacon(&self) -> Bytes {
+        self.source().map_or_else(Bytes::new, |source| source.shared.applied.beacon().encode())
+    }
+
+    fn heard(&self, _from: u64, beacon: Bytes) {
+        if let Some(source) = self.source() {
+            divergence::heard(&source.shared, beacon);
+        }
+    }
+
+    fn offer(&self) -> Bytes {
+        self.source().map_or_else(Bytes::new, |source| source.shared.applied.hashes().encode())
+    }
+
+    fn offered(&self, from: u64, offer: Bytes) -> Result<(), String> {
+        self.source().map_or(Ok(()), |source| divergence::offered(&source.shared, from, offer))
+    }
 }
 
 async fn answer(
@@ -188,6 +207,7 @@ async fn answer(
         }
         Request::HashKv(request) => hash_kv(shared, &request).await.map(Response::HashKv),
         Request::MemberStatus(_) => Ok(Response::MemberStatus(member_status(shared))),
+        Request::Diverged(diverged) => Ok(Response::Fenced(divergence::told(shared, diverged).await)),
     }
 }
 
@@ -205,7 +225,5 @@ pub(crate) async fn hash_kv(shared: &Shared, request: &HashKvRequest) -> Result<
 }
 
 fn member_status(shared: &Shared) -> MemberStatus {
-    let hashes = shared.applied.hashes();
-    let hashes = hashes.into_iter().map(|(index, hash)| AppliedHash { index, hash }).collect();
-    MemberStatus { version: versions::own(), hashes }
+    MemberStatus { version: versions::own(), hashes: shared.applied.hashes().records() }
 }

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::etcdserverpb::{HashKvRequest, HashKvResponse};
+use api::etcdserverpb::alarm_request::AlarmAction;
+use api::etcdserverpb::{AlarmRequest, AlarmType, HashKvRequest, HashKvResponse};
 use api::internal::peer_request::Request;
 use api::internal::peer_response::Response;
 use raftlog::Node;
@@ -17,7 +18,7 @@ use crate::calls::{self, Calls};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::member::Shared;
-use crate::monitor::{minority, raise_corrupt};
+use crate::proposal::Command;
 use crate::read;
 
 /// What the checks work with.
@@ -199,6 +200,31 @@ fn judge(
         let differs = other.compact_revision == first.compact_revision && other.hash != first.hash;
         (is_ahead || differs).then_some(*id)
     })
+}
+
+/// Raises the alarm that a member's data is corrupt, unless it is raised.
+pub(crate) async fn raise_corrupt(shared: &Arc<Shared>, member_id: u64) {
+    let raised = shared.alarms.list(AlarmType::Corrupt);
+    if raised.iter().any(|alarm| alarm.member_id == member_id) {
+        return;
+    }
+    let alarm = i32::from(AlarmType::Corrupt);
+    let request = AlarmRequest { action: AlarmAction::Activate.into(), member_id, alarm };
+    // It is found again soon if this fails.
+    drop(shared.proposals.propose(Command::alarm(&request)).await);
+}
+
+/// Those whose value is not that of a majority of all `members`; 0 alone if there is no such value but more than one; nobody if
+/// all agree.
+fn minority<T: Ord>(values: &BTreeMap<u64, T>, members: usize) -> BTreeSet<u64> {
+    let mut counts: BTreeMap<&T, usize> = BTreeMap::new();
+    values.values().for_each(|value| *counts.entry(value).or_default() += 1);
+    if counts.len() < 2 {
+        return BTreeSet::new();
+    }
+    let majority = counts.into_iter().find(|(_, count)| *count > members / 2);
+    let Some((majority, _)) = majority else { return BTreeSet::from([0]) };
+    values.iter().filter(|(_, value)| *value != majority).map(|(id, _)| *id).collect()
 }
 
 #[cfg(test)]

@@ -38,6 +38,9 @@ pub enum Error {
     /// The member was removed from its cluster, and must not take part any more.
     #[error("the member has been permanently removed from the cluster")]
     Removed,
+    /// The member has applied other entries than most of its cluster, and must not serve; the text says what to do.
+    #[error("{0}")]
+    Diverged(String),
     /// The replicated log failed; the member cannot go on.
     #[error(transparent)]
     Log(raftlog::Error),

@@ -28,11 +28,13 @@ mod config;
 mod corrupt;
 mod counters;
 mod dial;
+mod divergence;
 mod error;
 pub mod flags;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod hashes;
 mod http;
 mod leaderless;
 mod leases;
@@ -40,7 +42,6 @@ mod listener;
 pub mod logging;
 mod member;
 mod membership;
-mod monitor;
 mod parts;
 mod peer;
 mod proposal;

@@ -1,9 +1,8 @@
 //! What the parts of a running member share.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use api::etcdserverpb::ResponseHeader;
 use api::{ClusterId, MemberId};
@@ -14,6 +13,8 @@ use crate::apply::{Alarms, AppliedMeta, Members, Quota};
 use crate::clock::Clock;
 use crate::compactor::Compactions;
 use crate::counters::Counters;
+use crate::divergence::Divergence;
+use crate::hashes::Hashes;
 use crate::proposal::Proposals;
 use crate::watches::Watches;
 
@@ -32,6 +33,7 @@ pub(crate) struct Shared {
     pub(crate) watches: Watches,
     pub(crate) compactions: Compactions,
     pub(crate) applied: AppliedPosition,
+    pub(crate) divergence: Divergence,
     pub(crate) counters: Counters,
 }
 
@@ -66,43 +68,68 @@ impl Files {
 pub(crate) struct AppliedPosition {
     term: AtomicU64,
     index: AtomicU64,
-    hash: AtomicU64,
-    /// Guards positions that were passed lately, with the hash at each, ascending. Held only to look or add.
-    passed: Mutex<VecDeque<(u64, u64)>>,
+    /// Guards the hashes. Held only to look or change.
+    history: Mutex<History>,
 }
 
-/// How many passed positions are remembered, for members that are behind to be compared at.
-const PASSED_MAX: usize = 512;
+/// Rolling hashes of the applied entries: at the last of them, and where members are compared.
+#[derive(Debug, Default)]
+struct History {
+    last: (u64, u64),
+    passed: Hashes,
+}
+
+/// How many hashes go with an answer to a heartbeat.
+const BEACON: usize = 16;
 
 impl AppliedPosition {
     pub(crate) fn new(meta: &AppliedMeta) -> Self {
         let position = Self::default();
-        position.set(meta);
+        position.restart(meta);
         position
     }
 
-    fn set(&self, meta: &AppliedMeta) {
-        self.term.store(meta.term(), Ordering::Release);
-        self.index.store(meta.index(), Ordering::Release);
-        self.hash.store(meta.hash(), Ordering::Release);
+    fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn pass(&self, positions: Vec<(u64, u64)>) {
-        let mut passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
-        passed.extend(positions);
-        let surplus = passed.len().saturating_sub(PASSED_MAX);
-        passed.drain(..surplus);
+    fn set(&self, meta: &AppliedMeta, passed: Vec<(u64, u64)>) {
+        self.term.store(meta.term(), Ordering::Release);
+        self.index.store(meta.index(), Ordering::Release);
+        let mut history = self.history();
+        passed.into_iter().for_each(|(index, hash)| history.passed.push(index, hash));
+        history.last = (meta.index(), meta.hash());
     }
 
     /// Starts over from another state, which has its own past.
     fn restart(&self, meta: &AppliedMeta) {
-        self.passed.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        self.set(meta);
+        self.history().passed = Hashes::default();
+        self.set(meta, meta.compared().into_iter().collect());
     }
 
-    /// Positions that were passed lately, with the hash at each, ascending.
-    pub(crate) fn hashes(&self) -> Vec<(u64, u64)> {
-        self.passed.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+    /// All hashes that are known: those passed lately, and that of the state as it is.
+    pub(crate) fn hashes(&self) -> Hashes {
+        let history = self.history();
+        let mut hashes = history.passed.clone();
+        hashes.push(history.last.0, history.last.1);
+        hashes
+    }
+
+    /// The newest of them, for a leader to look at.
+    pub(crate) fn beacon(&self) -> Hashes {
+        let history = self.history();
+        let mut hashes = history.passed.newest(BEACON);
+        hashes.push(history.last.0, history.last.1);
+        hashes
+    }
+
+    /// Whether another member has applied something else, as far as both are known.
+    pub(crate) fn differs(&self, others: &Hashes) -> bool {
+        let history = self.history();
+        let own =
+            |index| history.passed.at(index).or_else(|| (history.last.0 == index).then_some(history.last.1));
+        let mut known = others.iter().rev().filter_map(|(index, hash)| Some((hash, own(index)?)));
+        known.next().is_some_and(|(hash, own)| hash != own)
     }
 
     /// Term of the last applied entry.
@@ -117,7 +144,7 @@ impl AppliedPosition {
 
     /// Rolling hash of all applied entries.
     pub(crate) fn hash(&self) -> u64 {
-        self.hash.load(Ordering::Acquire)
+        self.history().last.1
     }
 }
 
@@ -125,10 +152,7 @@ impl Shared {
     /// Tells readers how far the state has come; called by the Applier after each batch.
     pub(crate) fn applied(&self, meta: &mut AppliedMeta) {
         let passed = meta.take_passed();
-        if !passed.is_empty() {
-            self.applied.pass(passed);
-        }
-        self.applied.set(meta);
+        self.applied.set(meta, passed);
     }
 
     /// As [`applied`](Self::applied), when the state was replaced.

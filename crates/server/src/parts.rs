@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::compactor::{self, Worker};
 use crate::config::Config;
 use crate::counters::Counters;
+use crate::divergence::Divergence;
 use crate::error::Result;
 use crate::member::{AppliedPosition, Files, Shared};
 use crate::proposal::Proposals;
@@ -68,6 +69,7 @@ impl Parts {
             watches: Watches::new(),
             compactions,
             applied: AppliedPosition::new(&meta),
+            divergence: Divergence::new(&config.data_dir),
             counters: Counters::default(),
             reader,
             files: Files::new(backend),

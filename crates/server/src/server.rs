@@ -20,13 +20,13 @@ use crate::calls::{Answers, Calls};
 use crate::compactor::{Compactions, Worker};
 use crate::config::Config;
 use crate::corrupt::Checker;
+use crate::divergence;
 use crate::error::{Error, Result};
 use crate::leaderless;
 use crate::leases::{self, Timekeeper};
 use crate::listener::{Listener, Wire};
 use crate::member::Shared;
 use crate::membership::Membership;
-use crate::monitor;
 use crate::parts::Parts;
 use crate::peer::{self, PeerPort};
 use crate::proposal::{Command, Proposals};
@@ -35,6 +35,7 @@ use crate::rpc::{Limits, Rpc};
 use crate::security::Security;
 use crate::serve::{self, Capacity};
 use crate::space;
+use crate::versions;
 use crate::watches::Watches;
 
 /// Recent entries of the log kept in memory: they are applied from there.
@@ -62,6 +63,8 @@ pub struct Server {
     answers: Arc<Answers>,
     /// What this member is in its cluster.
     standing: watch::Receiver<Standing>,
+    /// Why this member must not serve any more.
+    fenced: watch::Receiver<Option<String>>,
     /// Closed when the last call has ended.
     calls: mpsc::Receiver<()>,
     stopping: watch::Sender<bool>,
@@ -128,6 +131,11 @@ impl Server {
                 // A moment, for whoever asked for it to be answered.
                 tokio::time::sleep(REMOVED_STOP).await;
                 Error::Removed
+            }
+            Ok(why) = self.fenced.wait_for(Option::is_some) => {
+                // What it would answer from now on may be wrong.
+                self.stopping.send_replace(true);
+                Error::Diverged(why.clone().unwrap_or_default())
             }
         }
     }
@@ -308,6 +316,7 @@ impl Parts {
             membership: Arc::clone(&membership),
             answers,
             standing: shared.members.standing(),
+            fenced: shared.divergence.fenced(),
             calls,
             stopping,
             serving: Vec::new(),
@@ -317,6 +326,7 @@ impl Parts {
             failures,
         };
         background(&mut server.background, &shared);
+        server.background.spawn(divergence::watch(Arc::clone(&shared), node.clone()));
         // A member that joins as a learner of the log is made a voter by the leader, which needs this before anybody is served.
         server.background.spawn(Arc::clone(&membership).reconcile());
         let calls = Calls::new(node.clone(), config.request_timeout());
@@ -333,7 +343,14 @@ impl Parts {
             }
             Ok(())
         };
-        if let Err(error) = ready.await {
+        // A member that has diverged may never get there.
+        let mut fenced = shared.divergence.fenced();
+        let ready = tokio::select! {
+            biased;
+            Ok(why) = fenced.wait_for(Option::is_some) => Err(Error::Diverged(why.clone().unwrap_or_default())),
+            ready = ready => ready,
+        };
+        if let Err(error) = ready {
             drop((alive, membership, checker, calls));
             drop(server.shutdown().await);
             return Err(error);
@@ -342,7 +359,7 @@ impl Parts {
         drop(checker);
         let (leaderless, without_leader) = watch::channel(false);
         server.background.spawn(leaderless::watch(node.clone(), config.election_timeout, leaderless));
-        server.background.spawn(monitor::run(Arc::clone(&shared), node.clone(), calls.clone()));
+        server.background.spawn(versions::watch(Arc::clone(&shared), node.clone(), calls.clone()));
         if let Some(retention) = retention {
             server.background.spawn(auto_compaction::run(Arc::clone(&shared), node.clone(), retention));
         }

@@ -1,12 +1,46 @@
 //! The version that the cluster has agreed on: the least of its members', which clients decide by what they may ask.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use api::internal::ClusterVersionSet;
+use api::internal::peer_request::Request;
+use api::internal::peer_response::Response;
+use api::internal::{ClusterVersionSet, MemberStatusRequest};
+use raftlog::Node;
 
+use crate::calls::Calls;
 use crate::flags::ETCD_VERSION;
 use crate::member::Shared;
 use crate::proposal::Command;
+
+/// How often members are asked; etcd `server/etcdserver/server.go` (`monitorVersionInterval`).
+const INTERVAL: Duration = Duration::from_secs(4);
+
+/// Asks members for their versions whenever this one leads.
+pub(crate) async fn watch(shared: Arc<Shared>, node: Node, calls: Calls) {
+    let mut leadership = node.leadership();
+    loop {
+        if leadership.borrow_and_update().is_leader {
+            look(&shared, &calls).await;
+        }
+        // A new leader looks at once.
+        tokio::select! {
+            () = tokio::time::sleep(INTERVAL) => {}
+            changed = leadership.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+async fn look(shared: &Arc<Shared>, calls: &Calls) {
+    let members = shared.members.list();
+    let asked = members.iter().map(|member| async {
+        match calls.ask(member.id, Request::MemberStatus(MemberStatusRequest {})).await {
+            Ok(Response::MemberStatus(status)) => Some(status.version),
+            _ => None,
+        }
+    });
+    agree(shared, &futures_util::future::join_all(asked).await).await;
+}
 
 /// `major.minor.0` of a version.
 fn minor(version: &str) -> Option<(u32, u32)> {

@@ -481,29 +481,125 @@ async fn corrupt_alarms(cluster: &Cluster, name: &str) -> Vec<u64> {
     answer.alarms.iter().map(|alarm| alarm.member_id).collect()
 }
 
-/// A member whose disk has lost or changed what it applied goes on as if nothing had happened; the others find out.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_member_that_has_applied_something_else_is_found() {
-    let mut cluster = Cluster::start(&["a", "b", "c"]).await;
-    let follower = cluster.follower().await;
-    let id = cluster.id(&follower).await;
-    cluster.stop(&follower).await;
-    tamper(&cluster, &follower, |backend, tx| {
+/// Makes a member, while it is stopped, one that has applied something else than the others.
+fn diverge(cluster: &Cluster, name: &str) {
+    tamper(cluster, name, |backend, tx| {
         let applied = backend.get(backend::Table::Meta, b"applied").unwrap().unwrap();
         let mut record = applied.to_vec();
-        // The last eight bytes are the rolling hash.
+        // Two rolling hashes end here: where it is, and where it was compared last.
         record[23] ^= 1;
+        record[39] ^= 1;
         tx.put(backend::Table::Meta, b"applied", &record);
     });
+}
+
+/// Starts a member that has diverged, and waits until it knows. It may be told while it starts, or when it has.
+async fn is_fenced(cluster: &Cluster, name: &str) {
+    let start = || Box::pin(Server::start(cluster.config(name, ClusterState::Existing)));
+    let fenced = async {
+        match start().await {
+            Err(error) => error,
+            Ok(mut server) => {
+                let error = server.failed().await;
+                server.shutdown().await.unwrap();
+                error
+            }
+        }
+    };
+    let fenced = tokio::time::timeout(Duration::from_secs(20), fenced).await.unwrap();
+    assert!(matches!(fenced, Error::Diverged(_)), "{fenced}");
+    assert!(fenced.to_string().contains("has applied other entries than most of its cluster"), "{fenced}");
+    assert!(fenced.to_string().contains("etcd-rs-ctl member remove"), "{fenced}");
+    let again = start().await.unwrap_err();
+    assert_eq!(again.to_string(), fenced.to_string(), "it does not start again");
+}
+
+/// Hashes are compared at every sixty-fourth entry.
+async fn put_some(cluster: &Cluster, name: &str, count: usize) {
+    for n in 0..count {
+        cluster.put(name, &n.to_string()).await.unwrap();
+    }
+}
+
+/// A member whose disk has lost or changed what it applied would go on as if nothing had happened; the leader finds out, and it
+/// stops. Nobody else has to.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_has_applied_something_else_stops_and_the_others_go_on() {
+    let mut cluster = Cluster::start(&["a", "b", "c"]).await;
+    put_some(&cluster, "a", 70).await;
+    let follower = cluster.follower().await;
+    cluster.stop(&follower).await;
+    diverge(&cluster, &follower);
+    is_fenced(&cluster, &follower).await;
+    let leader = cluster.leader().await;
+    cluster.put(&leader, "goes on").await.unwrap();
+    assert!(corrupt_alarms(&cluster, &leader).await.is_empty(), "it is fenced, so the others need not be");
+    cluster.end().await;
+}
+
+/// It is the leader that compares, and it may be the one that is wrong.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_has_applied_something_else_stops_too() {
+    let mut cluster = Cluster::start(&["a", "b", "c"]).await;
+    put_some(&cluster, "a", 70).await;
+    for name in ["a", "b", "c"] {
+        cluster.stop(name).await;
+    }
+    diverge(&cluster, "a");
+    let starts = ["a", "b", "c"].map(|name| Server::start(cluster.config(name, ClusterState::Existing)));
+    let servers = futures_util::future::join_all(starts.map(Box::pin)).await;
+    let mut diverged = None;
+    for (name, server) in ["a", "b", "c"].into_iter().zip(servers) {
+        match server {
+            Ok(server) if name == "a" => diverged = Some(server),
+            Err(error) if name == "a" => assert!(matches!(error, Error::Diverged(_)), "{error}"),
+            server => cluster.runs(name, server.unwrap()).await,
+        }
+    }
+    if let Some(mut server) = diverged {
+        let failed = tokio::time::timeout(Duration::from_secs(20), server.failed()).await.unwrap();
+        assert!(matches!(failed, Error::Diverged(_)), "{failed}");
+        server.shutdown().await.unwrap();
+    }
+    cluster.leader().await;
+    cluster.put("b", "goes on").await.unwrap();
+    cluster.end().await;
+}
+
+/// Of two that differ nobody can say which one is right, so nobody may write.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_no_majority_has_the_same_the_alarm_fences_all() {
+    let mut cluster = Cluster::start(&["a", "b"]).await;
+    put_some(&cluster, "a", 70).await;
+    let follower = cluster.follower().await;
+    cluster.stop(&follower).await;
+    diverge(&cluster, &follower);
     cluster.join(&follower).await;
     let leader = cluster.leader().await;
-    // Hashes are compared at every sixty-fourth entry.
-    for n in 0..140 {
-        cluster.put(&leader, &n.to_string()).await.unwrap();
-    }
-    eventually(async || corrupt_alarms(&cluster, &leader).await == [id]).await;
+    eventually(async || corrupt_alarms(&cluster, &leader).await == [0]).await;
     let refused = cluster.put(&leader, "fenced").await.unwrap_err();
     assert!(refused.is(status::CORRUPT), "{refused:?}");
+    cluster.end().await;
+}
+
+/// To be sent the right state would hide that something is wrong with the member, or with the one that sends it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_has_diverged_takes_no_other_state() {
+    use backend::Backend as _;
+    let mut cluster = Cluster::start(&["a", "b", "c"]).await;
+    put_some(&cluster, "a", 70).await;
+    let follower = cluster.follower().await;
+    cluster.stop(&follower).await;
+    diverge(&cluster, &follower);
+    let leader = cluster.leader().await;
+    // Far more than the log keeps.
+    put_some(&cluster, &leader, 200).await;
+    is_fenced(&cluster, &follower).await;
+    let state = cluster.dir.path().join(&follower).join("member/state");
+    let backend = backend::DiskBackend::open(state, backend::Options::default()).unwrap();
+    let applied = backend.get(backend::Table::Meta, b"applied").unwrap().unwrap();
+    let index = u64::from_be_bytes(applied[8..16].try_into().unwrap());
+    assert!(index < 200, "it has applied {index}, which another has sent");
     cluster.end().await;
 }
 

@@ -138,7 +138,7 @@ pub struct ClusterVersionSet {
 /// What a member asks of another, most often of the leader.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PeerRequest {
-    #[prost(oneof = "peer_request::Request", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
+    #[prost(oneof = "peer_request::Request", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
     pub request: ::core::option::Option<peer_request::Request>,
 }
 /// Nested message and enum types in `PeerRequest`.
@@ -161,11 +161,13 @@ pub mod peer_request {
         HashKv(super::super::etcdserverpb::HashKvRequest),
         #[prost(message, tag = "8")]
         MemberStatus(super::MemberStatusRequest),
+        #[prost(message, tag = "9")]
+        Diverged(super::Diverged),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PeerResponse {
-    #[prost(oneof = "peer_response::Response", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "peer_response::Response", tags = "1, 2, 3, 4, 5, 6, 7")]
     pub response: ::core::option::Option<peer_response::Response>,
 }
 /// Nested message and enum types in `PeerResponse`.
@@ -184,6 +186,8 @@ pub mod peer_response {
         HashKv(super::super::etcdserverpb::HashKvResponse),
         #[prost(message, tag = "6")]
         MemberStatus(super::MemberStatus),
+        #[prost(message, tag = "7")]
+        Fenced(super::Fenced),
     }
 }
 /// A status, as the member's client is to see it.
@@ -220,4 +224,27 @@ pub struct AppliedHash {
     pub index: u64,
     #[prost(uint64, tag = "2")]
     pub hash: u64,
+}
+/// What goes with a member's answers to heartbeats, and with a state it sends: the newest of its hashes, ascending.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AppliedHashes {
+    #[prost(message, repeated, tag = "1")]
+    pub hashes: ::prost::alloc::vec::Vec<AppliedHash>,
+}
+/// Tells a member that most others have another hash of the entries applied up to this index.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Diverged {
+    #[prost(uint64, tag = "1")]
+    pub index: u64,
+    /// The receiver's.
+    #[prost(uint64, tag = "2")]
+    pub hash: u64,
+    #[prost(uint64, tag = "3")]
+    pub majority: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Fenced {
+    /// The member stops because of it. If not, its state is another by now.
+    #[prost(bool, tag = "1")]
+    pub is_fenced: bool,
 }

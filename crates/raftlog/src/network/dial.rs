@@ -51,6 +51,32 @@ pub trait Answer: Send + Sync + 'static {
         let _ = member;
         false
     }
+
+    /// A few bytes about this member's state, for the leader. They go with every answer to its heartbeats, so this must be quick.
+    fn beacon(&self) -> Bytes {
+        Bytes::new()
+    }
+
+    /// Member `from` has answered a heartbeat of this one, with its [`beacon`](Self::beacon).
+    fn heard(&self, from: u64, beacon: Bytes) {
+        let _ = (from, beacon);
+    }
+
+    /// What another member should know of this one's state before it puts the state in the place of its own. It is asked for when the
+    /// state has been [written](crate::Application::snapshot) to be sent.
+    fn offer(&self) -> Bytes {
+        Bytes::new()
+    }
+
+    /// Judges the state of member `from` by its [`offer`](Self::offer), before any of it is sent.
+    ///
+    /// # Errors
+    ///
+    /// Refuses it, and says why. It will be offered again.
+    fn offered(&self, from: u64, offer: Bytes) -> Result<(), String> {
+        let _ = (from, offer);
+        Ok(())
+    }
 }
 
 /// An application that answers nothing.

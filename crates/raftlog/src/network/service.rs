@@ -213,7 +213,7 @@ impl Inner {
         if !is_refused(&appended) {
             self.contact.heard(leader);
         }
-        Ok(AppendResponse::new(&appended))
+        Ok(AppendResponse { beacon: self.answer.beacon(), ..AppendResponse::new(&appended) })
     }
 
     async fn vote(&self, message: VoteMessage) -> Result<VoteMessage, Status> {
@@ -249,7 +249,9 @@ impl Inner {
         })
     }
 
-    async fn offer(&self, from: u64, offer: SnapshotOffer) -> Result<SnapshotHave, Status> {
+    async fn offer(&self, from: u64, mut offer: SnapshotOffer) -> Result<SnapshotHave, Status> {
+        let judged = self.answer.offered(from, std::mem::take(&mut offer.application));
+        judged.map_err(Status::failed_precondition)?;
         let Ok(mut incoming) = Arc::clone(&self.incoming).try_lock_owned() else {
             return Err(Status::aborted("another snapshot is on its way"));
         };

@@ -17,6 +17,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use tonic_prost::ProstCodec;
 
+use super::dial::Answer;
 use super::links::{self, Links, Purpose};
 use super::wire::{self, FileRecord, PingMessage, SnapshotDone, SnapshotHave, SnapshotOffer, SnapshotPiece};
 use crate::record::{LogIdRecord, VoteRecord};
@@ -43,6 +44,7 @@ pub(crate) async fn reach(links: &Links, to: u64) -> Result<(), Status> {
 /// Has the state written into `dir` and sends it. Returns the receiver's vote.
 pub(crate) async fn send(
     links: &Links,
+    answer: &dyn Answer,
     to: u64,
     vote: Vote,
     snapshot: &SnapshotData,
@@ -59,6 +61,7 @@ pub(crate) async fn send(
         last: Some(LogIdRecord::new(last)),
         membership: applied.membership.unwrap_or_default(),
         files: files.clone(),
+        application: answer.offer(),
     };
     let have: SnapshotHave = links.unary(to, Purpose::Bulk, wire::SNAPSHOT_OFFER, offer).await?;
     let (sender, pieces) = mpsc::channel(PIECES_WAITING);

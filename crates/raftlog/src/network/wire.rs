@@ -50,6 +50,9 @@ pub(crate) struct AppendResponse {
     /// The receiver has voted in a later term.
     #[prost(message, optional, tag = "3")]
     pub(crate) higher_vote: Option<VoteRecord>,
+    /// In an answer to a heartbeat: what the receiver's application says of its state.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub(crate) beacon: Bytes,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -151,6 +154,9 @@ pub(crate) struct SnapshotOffer {
     pub(crate) membership: Bytes,
     #[prost(message, repeated, tag = "4")]
     pub(crate) files: Vec<FileRecord>,
+    /// What the sender's application says of the state.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub(crate) application: Bytes,
 }
 
 /// How much of each file is there from an earlier attempt, in the order of the offer.

@@ -17,6 +17,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use raftlog::{Answer, Change, ChangeError, Config, Error, Node, ProposeError, TransferError};
 use tempfile::TempDir;
+use tokio::sync::watch;
 
 use crate::journal::Journal;
 use crate::network::{Cuts, Dialer, Listener};
@@ -62,6 +63,42 @@ impl Answer for Echo {
 
     fn is_removed(&self, member: u64) -> bool {
         member == 66
+    }
+}
+
+/// Says what it is told to, remembers what it hears, and takes no state that is offered as bad.
+struct Beacon {
+    says: &'static [u8],
+    heard: watch::Sender<BTreeMap<u64, Bytes>>,
+    offers: watch::Sender<Vec<(u64, Bytes)>>,
+}
+
+impl Beacon {
+    fn saying(says: &'static [u8]) -> Arc<Self> {
+        Arc::new(Self { says, heard: watch::Sender::default(), offers: watch::Sender::default() })
+    }
+}
+
+impl Answer for Beacon {
+    fn answer(&self, _from: u64, _request: Bytes) -> BoxFuture<'static, Result<Bytes, String>> {
+        async { Err("nobody asks".to_owned()) }.boxed()
+    }
+
+    fn beacon(&self) -> Bytes {
+        self.says.into()
+    }
+
+    fn heard(&self, from: u64, beacon: Bytes) {
+        self.heard.send_modify(|heard| drop(heard.insert(from, beacon)));
+    }
+
+    fn offer(&self) -> Bytes {
+        self.says.into()
+    }
+
+    fn offered(&self, from: u64, offer: Bytes) -> Result<(), String> {
+        self.offers.send_modify(|offers| offers.push((from, offer)));
+        if self.offers.borrow().len() < 3 { Err("not yet".to_owned()) } else { Ok(()) }
     }
 }
 
@@ -474,6 +511,44 @@ async fn a_member_that_is_far_behind_is_sent_a_snapshot_and_then_follows_the_log
     let last = soon("a proposal", node.propose("once more".into())).await.unwrap();
     applied(&cluster.node(slow), last.index).await;
     assert_eq!(cluster.data(slow), cluster.data(leader));
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_applications_say_of_their_state_goes_with_heartbeats_and_snapshots() {
+    let mut cluster = Cluster::start_with(2, 20).await;
+    let leader = cluster.leader().await;
+    let follower = 3 - leader;
+    let says: [Arc<Beacon>; 2] = [Beacon::saying(b"one"), Beacon::saying(b"two")];
+    for id in [1, 2] {
+        cluster.stop(id).await;
+    }
+    for (id, beacon) in (1..).zip(&says) {
+        cluster.open_with(id, |config| config.answer = Some(Arc::clone(beacon) as Arc<dyn Answer>)).await;
+    }
+    let leader = if cluster.leader().await == leader { leader } else { follower };
+    let follower = 3 - leader;
+    let at = |id: u64| Arc::clone(&says[usize::try_from(id).unwrap() - 1]);
+    let mut heard = at(leader).heard.subscribe();
+    let heard =
+        soon("an answer", heard.wait_for(|heard| heard.contains_key(&follower))).await.unwrap().clone();
+    assert_eq!(heard, BTreeMap::from([(follower, Bytes::from_static(at(follower).says))]));
+
+    // A third member is offered the state until it takes it.
+    let third = Beacon::saying(b"three");
+    let node = cluster.node(leader);
+    for n in 0..200u64 {
+        soon("a proposal", node.propose(n.to_string().into())).await.unwrap();
+    }
+    let member = cluster.site(3).await;
+    soon("adding", node.change_membership(Change::AddLearner { id: 3, member }, "3".into())).await.unwrap();
+    cluster.open_with(3, |config| config.answer = Some(Arc::clone(&third) as Arc<dyn Answer>)).await;
+    let last = soon("a proposal", node.propose("last".into())).await.unwrap();
+    applied(&cluster.node(3), last.index).await;
+    let offers = third.offers.borrow().clone();
+    assert!(offers.len() >= 3, "{offers:?}");
+    assert!(offers.iter().all(|offer| *offer == (leader, Bytes::from_static(at(leader).says))), "{offers:?}");
+    assert_eq!(cluster.data(3), cluster.data(leader));
     cluster.shutdown().await;
 }
 

@@ -6,6 +6,7 @@ use raftlog::{Applied, Entry, LogId};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::error::{Error, Result};
+use crate::hashes;
 
 const APPLIED_KEY: &[u8] = b"applied";
 const MEMBERSHIP_KEY: &[u8] = b"membership";
@@ -21,26 +22,29 @@ pub(crate) struct AppliedMeta {
     membership: Option<Bytes>,
     /// The membership changed since it was recorded.
     membership_dirty: bool,
-    /// Positions passed since they were last [taken](Self::take_passed), with the hash there.
+    /// The last index at which members are compared, with the hash there, so that a restart does not hide what came before it.
+    compared: Option<(u64, u64)>,
+    /// Indexes at which members are compared, passed since they were last [taken](Self::take_passed), with the hash there.
     passed: Vec<(u64, u64)>,
 }
-
-/// Members compare their hashes at entries whose index is a multiple of this.
-const COMPARED_EVERY: u64 = 64;
 
 impl AppliedMeta {
     pub(crate) fn open(backend: &dyn Backend) -> Result<Self> {
         let Some(record) = backend.get(Table::Meta, APPLIED_KEY)? else { return Ok(Self::default()) };
-        let record: [u8; 24] = record.as_ref().try_into().map_err(|_| {
-            Error::DataDir(format!(
-                "the applied position has {} bytes instead of 24; restore this member from a snapshot",
+        // Without the last two words it is from before members could be compared right after a restart.
+        if ![24, 40].contains(&record.len()) {
+            return Err(Error::DataDir(format!(
+                "the applied position has {} bytes instead of 40; restore this member from a snapshot",
                 record.len()
-            ))
-        })?;
-        let word = |at: usize| u64::from_be_bytes(record[at..at + 8].try_into().expect("eight bytes"));
+            )));
+        }
+        let words = record.chunks_exact(8);
+        let words: Vec<u64> =
+            words.map(|word| u64::from_be_bytes(word.try_into().expect("eight bytes"))).collect();
         Ok(Self {
-            last: Some(LogId { term: word(0), index: word(8) }),
-            hash: word(16),
+            last: Some(LogId { term: words[0], index: words[1] }),
+            hash: words[2],
+            compared: words.get(3).copied().zip(words.get(4).copied()).filter(|(index, _)| *index != 0),
             membership: backend.get(Table::Meta, MEMBERSHIP_KEY)?,
             membership_dirty: false,
             passed: Vec::new(),
@@ -55,8 +59,9 @@ impl AppliedMeta {
         );
         self.last = Some(entry.log_id());
         self.hash = xxh3_64_with_seed(&entry.data, self.hash ^ entry.index);
-        if entry.index.is_multiple_of(COMPARED_EVERY) {
-            self.passed.push((entry.index, self.hash));
+        if entry.index.is_multiple_of(hashes::EVERY) {
+            self.compared = Some((entry.index, self.hash));
+            self.passed.extend(self.compared);
         }
         if let Some(membership) = &entry.membership {
             self.membership = Some(membership.clone());
@@ -67,11 +72,9 @@ impl AppliedMeta {
     /// Adds the position to the batch of its effects.
     pub(super) fn record(&mut self, tx: &mut WriteTx) {
         let last = self.last.unwrap_or_default();
-        let mut record = [0; 24];
-        record[..8].copy_from_slice(&last.term.to_be_bytes());
-        record[8..16].copy_from_slice(&last.index.to_be_bytes());
-        record[16..].copy_from_slice(&self.hash.to_be_bytes());
-        tx.put(Table::Meta, APPLIED_KEY, &record);
+        let (compared, hash_there) = self.compared.unwrap_or_default();
+        let record = [last.term, last.index, self.hash, compared, hash_there].map(u64::to_be_bytes);
+        tx.put(Table::Meta, APPLIED_KEY, record.as_flattened());
         if let (true, Some(membership)) = (self.membership_dirty, &self.membership) {
             tx.put(Table::Meta, MEMBERSHIP_KEY, membership);
             self.membership_dirty = false;
@@ -82,7 +85,12 @@ impl AppliedMeta {
         Applied { last: self.last, membership: self.membership.clone() }
     }
 
-    /// The positions at which members compare their hashes, passed since the last call.
+    /// The last index at which members are compared, with the hash there.
+    pub(crate) fn compared(&self) -> Option<(u64, u64)> {
+        self.compared
+    }
+
+    /// The indexes at which members are compared, passed since the last call, with the hash there.
     pub(crate) fn take_passed(&mut self) -> Vec<(u64, u64)> {
         std::mem::take(&mut self.passed)
     }
@@ -124,6 +132,20 @@ mod tests {
         let found = AppliedMeta::open(&backend).unwrap();
         assert_eq!(found.applied(), meta.applied());
         assert_eq!((found.term(), found.index(), found.hash()), (3, 1, meta.hash()));
+    }
+
+    #[test]
+    fn a_restart_can_still_be_compared_at_what_was_passed_before() {
+        let backend = backend::MemBackend::new();
+        let mut meta = AppliedMeta::default();
+        (0..=200).for_each(|index| meta.advance(&entry(index, "a")));
+        let passed = meta.take_passed();
+        let mut tx = backend.begin();
+        meta.record(&mut tx);
+        backend.commit(tx).unwrap();
+        let found = AppliedMeta::open(&backend).unwrap();
+        assert_eq!(found.compared().map(|(index, _)| index), Some(192));
+        assert_eq!(found.compared(), passed.last().copied());
     }
 
     #[test]

@@ -14,6 +14,9 @@ use crate::error::{Error, Result};
 /// The version of the layout under `member/`. A newer one is refused.
 const FORMAT: u32 = 1;
 
+/// Its presence says that the data must not be served; it says why.
+const FENCE: &str = "DIVERGED";
+
 /// Where a member keeps what.
 #[derive(Clone, Debug)]
 pub(crate) struct DataDir {
@@ -49,7 +52,7 @@ impl DataDir {
     /// Makes the directories, or finds them, and refuses a layout that is newer than this program.
     ///
     /// # Errors
-    /// The directory cannot be made or read, or belongs to something else.
+    /// The directory cannot be made or read, belongs to something else, or holds what must not be served.
     pub(crate) fn open(data_dir: &Path) -> Result<Self> {
         let member = data_dir.join("member");
         if member.join("wal").exists() {
@@ -57,6 +60,11 @@ impl DataDir {
                 "{} holds the data of an etcd, which this version cannot read; choose another --data-dir",
                 data_dir.display()
             )));
+        }
+        let fence = member.join(FENCE);
+        if fence.exists() {
+            let why = fs::read_to_string(&fence).map_err(Error::io(format!("read {}", fence.display())))?;
+            return Err(Error::Diverged(why.trim_end().to_owned()));
         }
         let format = member.join("FORMAT");
         let initialized = format.exists();
@@ -113,6 +121,14 @@ impl DataDir {
         let text = format!("{} {}\n", identity.member_id, identity.cluster_id);
         write_synced(&self.member.join("IDENTITY"), text.as_bytes())
     }
+}
+
+/// Remembers that the data in `data_dir` must not be served again, and why.
+///
+/// # Errors
+/// It could not be written.
+pub(crate) fn fence(data_dir: &Path, why: &str) -> Result<()> {
+    write_synced(&data_dir.join("member").join(FENCE), format!("{why}\n").as_bytes())
 }
 
 fn check_format(path: &Path) -> Result<()> {

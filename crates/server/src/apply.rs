@@ -6,6 +6,7 @@
 //! state; an error that is not an answer stops the member.
 
 mod alarm;
+mod auth;
 mod cluster;
 mod kv;
 mod lease;
@@ -17,6 +18,7 @@ mod txn;
 use std::path::Path;
 use std::sync::Arc;
 
+use ::auth::{Access, Identity};
 use api::LeaseId;
 use api::internal::Request;
 use api::internal::request::Command;
@@ -34,10 +36,20 @@ pub(crate) use quota::{LEASE_COST, Quota, put_cost, txn_cost};
 pub(crate) use txn::evaluate;
 
 use crate::member::Shared;
+use crate::permit::Permit;
 
 /// A client's request, which this or another member has decoded before it was proposed.
 fn decode<M: prost::Message + Default>(request: Bytes) -> mvcc::Result<M> {
     M::decode(request).map_err(|error| mvcc::Error::undecodable(&error))
+}
+
+/// Ends the request with its refusal, if there is one.
+macro_rules! allowed {
+    ($asked:expr) => {
+        if let Err(refusal) = $asked {
+            return auth::refused(refusal);
+        }
+    };
 }
 
 /// Turns committed entries into state.
@@ -72,27 +84,51 @@ impl Applier {
         self.shared.counters.deletes.add(deletes);
     }
 
-    /// Applies one request inside the batch.
+    /// Applies one request inside the batch. Whoever asks is asked for their rights again: every member decides alike, by the rules
+    /// as they are at this entry.
     fn request(
         shared: &Shared,
         txn: &mut WriteTxn<'_>,
-        entry_term: u64,
+        entry: &Entry,
         request: Request,
     ) -> mvcc::Result<Answer> {
         let Some(command) = request.command else { return Ok(Err(status::UNKNOWN_METHOD)) };
-        if request.term != 0 && request.term != entry_term {
+        if request.term != 0 && request.term != entry.term {
             return Ok(Err(status::LEADER_CHANGED));
         }
         if let Err(status) = shared.alarms.admit(&command) {
             return Ok(Err(status));
         }
+        let (username, revision) = (request.username, request.auth_revision);
+        let identity = (!username.is_empty()).then(|| Identity { username: username.into(), revision });
+        let rules = shared.users.rules();
+        let permit = Permit { rules: &rules, identity: identity.as_ref(), lessor: &shared.lessor };
         let answer = match command {
-            Command::Put(request) => kv::put(shared, txn, &decode(request)?)?,
-            Command::DeleteRange(request) => kv::delete_range(shared, txn, &decode(request)?)?,
-            Command::Txn(request) => txn::apply(shared, txn, &decode(request)?)?,
+            Command::Put(request) => {
+                let request = decode(request)?;
+                allowed!(permit.put(&request));
+                kv::put(shared, txn, &request)?
+            }
+            Command::DeleteRange(request) => {
+                let request = decode(request)?;
+                allowed!(permit.delete_range(&request));
+                kv::delete_range(shared, txn, &request)?
+            }
+            Command::Txn(request) => {
+                let request = decode(request)?;
+                allowed!(permit.txn(&request));
+                txn::apply(shared, txn, &request)?
+            }
             Command::Compaction(request) => kv::compact(txn, &request)?,
-            Command::LeaseGrant(request) => lease::grant(shared, txn, &request),
-            Command::LeaseRevoke(request) => lease::revoke(shared, txn, request.id)?,
+            Command::LeaseGrant(request) => {
+                allowed!(rules.check_user(identity.as_ref()));
+                lease::grant(shared, txn, &request)
+            }
+            Command::LeaseRevoke(request) => {
+                allowed!(rules.check_user(identity.as_ref()));
+                allowed!(permit.lease(Access::Write, request.id));
+                lease::revoke(shared, txn, request.id)?
+            }
             Command::LeaseExpire(request) => lease::expire(shared, txn, &request.ids)?,
             Command::LeaseCheckpoint(request) => lease::checkpoint(shared, txn, &request),
             Command::Alarm(request) => alarm::apply(shared, txn, &request),
@@ -104,6 +140,10 @@ impl Applier {
             Command::MemberPromote(request) => cluster::promote(shared, txn, &request),
             Command::MembersKeep(request) => cluster::keep(shared, txn, request),
             Command::QuotaAlarm(request) => alarm::apply_quota(shared, txn, &request),
+            Command::AuthChange(request) => match &request.change {
+                Some(change) => auth::apply(shared, txn, entry.index, identity.as_ref(), change)?,
+                None => Err(status::UNKNOWN_METHOD),
+            },
             Command::ClusterVersionSet(request) => cluster::set_version(shared, txn, request.version),
         };
         txn.end_request();
@@ -129,7 +169,7 @@ impl Application for Applier {
             entries_of_ours += usize::from(ours);
             for request in decoded.requests {
                 let id = request.id;
-                let answer = Self::request(&self.shared, &mut txn, entry.term, request)?;
+                let answer = Self::request(&self.shared, &mut txn, entry, request)?;
                 // Nothing may be removed before it is committed that it may be.
                 if let Ok(Output::Compaction { running, .. }) = &answer {
                     compactions.push(running.clone());
@@ -173,6 +213,7 @@ impl Application for Applier {
         self.shared.lessor.reset(&*backend, attached(&self.store))?;
         self.shared.alarms.reload(&*backend)?;
         self.shared.members.reload(&*backend)?;
+        self.shared.users.store.reset(&*backend)?;
         self.shared.files.replace(backend);
         if let Some(interrupted) = self.store.interrupted_compaction() {
             self.shared.compactions.start(interrupted);

@@ -115,6 +115,12 @@ pub struct Config {
     pub strict_reconfig_check: bool,
     /// Most learners there may be.
     pub max_learners: usize,
+    /// Which tokens users get: `simple`, `jwt` with its options, or nothing for none.
+    pub auth_token: String,
+    /// How long a simple token lives after its last use.
+    pub auth_token_ttl: Duration,
+    /// How hard bcrypt works, 4 to 31; anything else means 10.
+    pub bcrypt_cost: u32,
     /// How often a leader compares the hashes of all members; zero for never.
     pub corrupt_check_time: Duration,
     /// Compare with the other members at a restart, before serving.
@@ -174,6 +180,9 @@ impl Default for Config {
             cache_bytes: 32 * 1024 * 1024,
             strict_reconfig_check: true,
             max_learners: 1,
+            auth_token: "simple".to_owned(),
+            auth_token_ttl: Duration::from_secs(300),
+            bcrypt_cost: ::auth::DEFAULT_BCRYPT_COST,
             corrupt_check_time: Duration::ZERO,
             initial_corrupt_check: false,
             compact_hash_check: false,

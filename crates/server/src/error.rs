@@ -32,6 +32,9 @@ pub enum Error {
     /// The leases could not be read.
     #[error(transparent)]
     Lease(#[from] lease::Error),
+    /// Users and roles could not be read, or what tokens are made with.
+    #[error(transparent)]
+    Auth(#[from] ::auth::Error),
     /// The watch hub could not read history; its watchers would miss events.
     #[error(transparent)]
     Watch(#[from] watch::Error),

@@ -11,6 +11,7 @@
     reason = "help, version and refusals are spoken to the user"
 )]
 
+mod auth;
 mod cluster;
 mod discovery;
 mod file;

@@ -44,6 +44,7 @@ mod member;
 mod membership;
 mod parts;
 mod peer;
+mod permit;
 mod proposal;
 mod publish;
 mod read;
@@ -53,6 +54,7 @@ mod serve;
 mod server;
 mod space;
 mod url;
+mod users;
 mod versions;
 mod watches;
 

@@ -16,6 +16,7 @@ use crate::counters::Counters;
 use crate::divergence::Divergence;
 use crate::hashes::Hashes;
 use crate::proposal::Proposals;
+use crate::users::Users;
 use crate::watches::Watches;
 
 /// State that the Applier writes and everybody else reads, and the ways to ask for more.
@@ -28,6 +29,7 @@ pub(crate) struct Shared {
     pub(crate) lessor: Lessor,
     pub(crate) alarms: Alarms,
     pub(crate) members: Members,
+    pub(crate) users: Users,
     pub(crate) quota: Quota,
     pub(crate) proposals: Arc<Proposals>,
     pub(crate) watches: Watches,

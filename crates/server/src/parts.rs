@@ -17,6 +17,7 @@ use crate::divergence::Divergence;
 use crate::error::Result;
 use crate::member::{AppliedPosition, Files, Shared};
 use crate::proposal::Proposals;
+use crate::users::Users;
 use crate::watches::Watches;
 
 /// What a member is made of, before it runs.
@@ -64,6 +65,7 @@ impl Parts {
             lessor,
             alarms: Alarms::open(&*backend)?,
             members: Members::open(&*backend, identity.member_id)?,
+            users: Users::open(&*backend, config, clock)?,
             quota: Quota::new(config.quota_backend_bytes, reader.clone()),
             proposals,
             watches: Watches::new(),

@@ -17,6 +17,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use ::auth::Identity;
+use api::internal::AuthChange;
+use api::internal::auth_change::Change;
 use api::status::{self, Status};
 use bytes::{Bytes, BytesMut};
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
@@ -41,11 +44,13 @@ pub(crate) struct Command {
     body: Bytes,
     /// The only term in which it may take effect; 0 for any.
     term: u64,
+    /// Who asks, while authentication is on.
+    identity: Option<Identity>,
 }
 
 impl Command {
     const fn new(field: u32, body: Bytes) -> Self {
-        Self { field, body, term: 0 }
+        Self { field, body, term: 0, identity: None }
     }
 
     fn encoded(field: u32, request: &impl prost::Message) -> Self {
@@ -55,6 +60,11 @@ impl Command {
     /// What a leader decides on its own: it has no effect once another leads.
     pub(crate) fn in_term(self, term: u64) -> Self {
         Self { term, ..self }
+    }
+
+    /// Says who asks.
+    pub(crate) fn by(self, identity: Option<Identity>) -> Self {
+        Self { identity, ..self }
     }
 
     pub(crate) fn put(body: Bytes) -> Self {
@@ -114,6 +124,10 @@ impl Command {
         Self::encoded(40, request)
     }
 
+    pub(crate) fn auth_change(change: Change) -> Self {
+        Self::encoded(60, &AuthChange { change: Some(change) })
+    }
+
     /// An entry with this command alone, whose answer nobody waits for.
     pub(crate) fn entry(&self) -> Bytes {
         let mut batch = BytesMut::new();
@@ -125,7 +139,21 @@ impl Command {
     fn request_len(&self, id: u64) -> usize {
         let (field, body) = (self.field, self.body.len());
         let term = if self.term > 0 { key_len(4) + encoded_len_varint(self.term) } else { 0 };
-        key_len(1) + encoded_len_varint(id) + term + key_len(field) + encoded_len_varint(body as u64) + body
+        let identity = self.identity.as_ref().map_or(0, |identity| {
+            let name = identity.username.len();
+            key_len(2)
+                + encoded_len_varint(name as u64)
+                + name
+                + key_len(3)
+                + encoded_len_varint(identity.revision)
+        });
+        key_len(1)
+            + encoded_len_varint(id)
+            + identity
+            + term
+            + key_len(field)
+            + encoded_len_varint(body as u64)
+            + body
     }
 
     pub(crate) fn encode(&self, id: u64, batch: &mut BytesMut) {
@@ -135,6 +163,13 @@ impl Command {
         encode_varint(length as u64, batch);
         encode_key(1, WireType::Varint, batch);
         encode_varint(id, batch);
+        if let Some(identity) = &self.identity {
+            encode_key(2, WireType::LengthDelimited, batch);
+            encode_varint(identity.username.len() as u64, batch);
+            batch.extend_from_slice(identity.username.as_bytes());
+            encode_key(3, WireType::Varint, batch);
+            encode_varint(identity.revision, batch);
+        }
         if self.term > 0 {
             encode_key(4, WireType::Varint, batch);
             encode_varint(self.term, batch);

@@ -8,7 +8,9 @@
 //! Each handler does the same three things: check the arguments in etcd's order ([`check`]), propose or read, answer
 //! ([`encode`]).
 
+mod auth;
 mod body;
+mod caller;
 mod candidate;
 mod check;
 mod cluster;
@@ -42,6 +44,8 @@ use tokio::sync::mpsc;
 
 use body::UntilStopped;
 pub(crate) use body::{Body, Frames};
+use caller::Caller;
+pub(crate) use caller::CommonName;
 use frame::Messages;
 pub(crate) use frame::push as push_frame;
 pub(crate) use status::Failure;
@@ -107,14 +111,18 @@ impl Rpc {
         if let Err(failure) = self.admit(path, &head.headers, wants_leader) {
             return failed(&failure);
         }
+        let caller = Caller::of(&head);
+        if let Err(failure) = self.authorize(path, &caller).await {
+            return failed(&failure);
+        }
         let mut messages = Messages::new(body, self.limits.receive_bytes);
-        if let Some(stream) = self.stream(path, &mut messages).await {
+        if let Some(stream) = self.stream(path, &caller, &mut messages).await {
             return match stream {
                 Ok(frames) => answer(Body::Stream(self.until_stopped(frames, wants_leader))),
                 Err(failure) => failed(&failure),
             };
         }
-        match self.unary(path, &mut messages).await {
+        match self.unary(path, &caller, &mut messages).await {
             Ok(frame) => answer(Body::Unary(Some(frame))),
             Err(failure) => failed(&failure),
         }
@@ -152,19 +160,20 @@ impl Rpc {
     async fn stream(
         self: &Arc<Self>,
         path: &str,
+        caller: &Caller,
         messages: &mut Messages,
     ) -> Option<Result<Box<dyn Frames>, Failure>> {
         match path {
-            "/etcdserverpb.Watch/Watch" => Some(Ok(Box::new(watch::Call::open(self, messages)))),
+            "/etcdserverpb.Watch/Watch" => Some(Ok(Box::new(watch::Call::open(self, caller, messages)))),
             "/etcdserverpb.Lease/LeaseKeepAlive" => {
-                Some(Ok(Box::new(lease::KeepAlive::open(self, messages))))
+                Some(Ok(Box::new(lease::KeepAlive::open(self, caller, messages))))
             }
             "/etcdserverpb.KV/RangeStream" => Some(match messages.only().await {
-                Ok(request) => range_stream::open(self, request).await,
+                Ok(request) => range_stream::open(self, caller, request).await,
                 Err(failure) => Err(failure),
             }),
             "/v3electionpb.Election/Observe" => Some(match messages.only().await {
-                Ok(request) => election::observe(self, &request),
+                Ok(request) => election::observe(self, caller, &request),
                 Err(failure) => Err(failure),
             }),
             "/grpc.health.v1.Health/Watch" => Some(match messages.only().await {
@@ -179,17 +188,19 @@ impl Rpc {
     }
 
     /// All other calls. Whether there is such a call is said before its message has come.
-    async fn unary(self: &Arc<Self>, path: &str, messages: &mut Messages) -> Framed {
+    async fn unary(self: &Arc<Self>, path: &str, caller: &Caller, messages: &mut Messages) -> Framed {
         match path {
-            "/etcdserverpb.KV/Range" => kv::range(self, messages.only().await?).await,
-            "/etcdserverpb.KV/Put" => kv::put(self, messages.only().await?).await,
-            "/etcdserverpb.KV/DeleteRange" => kv::delete_range(self, messages.only().await?).await,
-            "/etcdserverpb.KV/Txn" => kv::txn(self, messages.only().await?).await,
+            "/etcdserverpb.KV/Range" => kv::range(self, caller, messages.only().await?).await,
+            "/etcdserverpb.KV/Put" => kv::put(self, caller, messages.only().await?).await,
+            "/etcdserverpb.KV/DeleteRange" => kv::delete_range(self, caller, messages.only().await?).await,
+            "/etcdserverpb.KV/Txn" => kv::txn(self, caller, messages.only().await?).await,
             "/etcdserverpb.KV/Compact" => kv::compact(self, messages.only().await?).await,
-            "/etcdserverpb.Lease/LeaseGrant" => lease::grant(self, messages.only().await?).await,
-            "/etcdserverpb.Lease/LeaseRevoke" => lease::revoke(self, messages.only().await?).await,
-            "/etcdserverpb.Lease/LeaseTimeToLive" => lease::time_to_live(self, &messages.only().await?).await,
-            "/etcdserverpb.Lease/LeaseLeases" => Ok(lease::leases(self)),
+            "/etcdserverpb.Lease/LeaseGrant" => lease::grant(self, caller, messages.only().await?).await,
+            "/etcdserverpb.Lease/LeaseRevoke" => lease::revoke(self, caller, messages.only().await?).await,
+            "/etcdserverpb.Lease/LeaseTimeToLive" => {
+                lease::time_to_live(self, caller, &messages.only().await?).await
+            }
+            "/etcdserverpb.Lease/LeaseLeases" => lease::leases(self, caller).await,
             "/etcdserverpb.Cluster/MemberList" => cluster::member_list(self, &messages.only().await?).await,
             "/etcdserverpb.Cluster/MemberAdd" => cluster::member_add(self, &messages.only().await?).await,
             "/etcdserverpb.Cluster/MemberRemove" => {
@@ -202,7 +213,9 @@ impl Rpc {
                 cluster::member_promote(self, &messages.only().await?).await
             }
             "/etcdserverpb.Maintenance/Status" => maintenance::status(self),
-            "/etcdserverpb.Maintenance/Alarm" => maintenance::alarm(self, &messages.only().await?).await,
+            "/etcdserverpb.Maintenance/Alarm" => {
+                maintenance::alarm(self, caller, &messages.only().await?).await
+            }
             "/etcdserverpb.Maintenance/Defragment" => maintenance::defragment(self).await,
             "/etcdserverpb.Maintenance/Hash" => maintenance::hash(self).await,
             "/etcdserverpb.Maintenance/MoveLeader" => {
@@ -211,22 +224,23 @@ impl Rpc {
             "/etcdserverpb.Maintenance/HashKV" => maintenance::hash_kv(self, &messages.only().await?).await,
             "/v3electionpb.Election/Campaign" => {
                 let request = messages.only().await?;
-                self.waiting(election::campaign(self, request)).await
+                self.waiting(election::campaign(self, caller, request)).await
             }
             "/v3electionpb.Election/Proclaim" => {
-                Box::pin(election::proclaim(self, messages.only().await?)).await
+                Box::pin(election::proclaim(self, caller, messages.only().await?)).await
             }
             "/v3electionpb.Election/Leader" => {
-                Box::pin(election::leader(self, &messages.only().await?)).await
+                Box::pin(election::leader(self, caller, &messages.only().await?)).await
             }
             "/v3electionpb.Election/Resign" => {
-                Box::pin(election::resign(self, &messages.only().await?)).await
+                Box::pin(election::resign(self, caller, &messages.only().await?)).await
             }
             "/v3lockpb.Lock/Lock" => {
                 let request = messages.only().await?;
-                self.waiting(lock::lock(self, request)).await
+                self.waiting(lock::lock(self, caller, request)).await
             }
-            "/v3lockpb.Lock/Unlock" => Box::pin(lock::unlock(self, messages.only().await?)).await,
+            "/v3lockpb.Lock/Unlock" => Box::pin(lock::unlock(self, caller, messages.only().await?)).await,
+            path if path.starts_with(auth::PREFIX) => auth::serve(self, caller, path, messages).await,
             "/grpc.health.v1.Health/Check" => health::check(self, &messages.only().await?),
             "/grpc.health.v1.Health/List" => Ok(health::list(self)),
             _ => Err(self.unknown(path)),
@@ -272,6 +286,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 }
 
 const SERVICES: &[&str] = &[
+    "etcdserverpb.Auth",
     "etcdserverpb.KV",
     "etcdserverpb.Watch",
     "etcdserverpb.Lease",

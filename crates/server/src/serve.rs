@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::listener::{Accepted, Listener, Wire};
-use crate::rpc::{PollFirst, Rpc, is_grpc};
+use crate::rpc::{CommonName, PollFirst, Rpc, is_grpc};
 
 /// How long open calls may go on after the member has been told to stop.
 const GRACE: Duration = Duration::from_millis(500);
@@ -138,7 +138,7 @@ pub(crate) async fn connections<A, F, B>(
         match accepted {
             Ok(Accepted::Tcp(socket)) => match listener.wire().clone() {
                 Wire::Plain => {
-                    connections.spawn(connection(socket, builder, answer, watcher));
+                    connections.spawn(connection(socket, None, builder, answer, watcher));
                 }
                 Wire::Tls(acceptor) => {
                     let remote = socket.peer_addr().ok();
@@ -150,7 +150,7 @@ pub(crate) async fn connections<A, F, B>(
             },
             Ok(Accepted::Unix(socket)) => match listener.wire().clone() {
                 Wire::Plain => {
-                    connections.spawn(connection(socket, builder, answer, watcher));
+                    connections.spawn(connection(socket, None, builder, answer, watcher));
                 }
                 Wire::Tls(acceptor) | Wire::Either(acceptor) => {
                     connections.spawn(secured(acceptor, socket, None, builder, answer, watcher));
@@ -187,7 +187,7 @@ async fn guessed<A, F, B>(
             let remote = socket.peer_addr().ok();
             secured(acceptor, socket, remote, builder, answer, watcher).await;
         }
-        (Ok(Ok(1)), _) => connection(socket, builder, answer, watcher).await,
+        (Ok(Ok(1)), _) => connection(socket, None, builder, answer, watcher).await,
         (_, _) => tracing::debug!("a connection did not begin"),
     }
 }
@@ -207,18 +207,28 @@ async fn secured<I, A, F, B>(
     B: http_body::Body<Data = Bytes, Error: Into<Box<dyn StdError + Send + Sync>>> + Send + 'static,
 {
     if let Some(stream) = acceptor.accept(io, remote).await {
-        connection(stream, builder, answer, watcher).await;
+        let name = acceptor.common_name(&stream).map(|name| CommonName(name.into()));
+        connection(stream, name, builder, answer, watcher).await;
     }
 }
 
-async fn connection<I, A, F, B>(io: I, builder: Arc<auto::Builder<PollFirst>>, answer: A, watcher: Watcher)
-where
+/// A connection of somebody whose verified certificate has a name, or of anybody.
+async fn connection<I, A, F, B>(
+    io: I,
+    name: Option<CommonName>,
+    builder: Arc<auto::Builder<PollFirst>>,
+    answer: A,
+    watcher: Watcher,
+) where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     A: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
     B: http_body::Body<Data = Bytes, Error: Into<Box<dyn StdError + Send + Sync>>> + Send + 'static,
 {
-    let service = service_fn(move |request| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        if let Some(name) = &name {
+            request.extensions_mut().insert(name.clone());
+        }
         let answer = answer(request);
         async move { Ok::<_, Infallible>(answer.await) }
     });

@@ -494,6 +494,8 @@ fn background(tasks: &mut tokio::task::JoinSet<()>, shared: &Arc<Shared>) {
             proposals.expire();
         }
     });
+    let shared = Arc::clone(shared);
+    tasks.spawn(async move { shared.users.sweep().await });
 }
 
 /// The members of a new cluster, as they are recorded; none for one that joins.

@@ -46,6 +46,8 @@ enum Message {
     Commit(Commit, u64),
     Open(u64, Arc<StreamOutbox>),
     Create(u64, WatchCreateRequest),
+    /// A creation without the right to it, and what is answered.
+    Deny(u64, WatchCreateRequest, String),
     Cancel(u64, i64),
     Progress(u64),
     Close(u64),
@@ -310,6 +312,11 @@ impl Thread {
                 }
                 self.hub.create(open.id, &request);
             }
+            Message::Deny(id, request, reason) => {
+                if let Some(open) = self.streams.get(&id) {
+                    self.hub.deny(open.id, &request, &reason);
+                }
+            }
             Message::Cancel(id, watch_id) => {
                 if let Some(open) = self.streams.get(&id) {
                     self.hub.cancel(open.id, watch_id);
@@ -410,6 +417,11 @@ pub(crate) struct Stream {
 impl Stream {
     pub(crate) fn create(&self, request: WatchCreateRequest) {
         self.outbox.door.send(Message::Create(self.id, request));
+    }
+
+    /// Answers a creation whose maker lacks the right to it.
+    pub(crate) fn deny(&self, request: WatchCreateRequest, reason: String) {
+        self.outbox.door.send(Message::Deny(self.id, request, reason));
     }
 
     pub(crate) fn cancel(&self, watch_id: i64) {

@@ -44,6 +44,8 @@ pub struct Acceptor {
     config: Fresh<Arc<ServerConfig>>,
     side: Side,
     limit: Duration,
+    /// Whether every connection must show a certificate (`--client-cert-auth`).
+    verifies: bool,
 }
 
 impl Acceptor {
@@ -54,9 +56,9 @@ impl Acceptor {
     pub fn new(settings: Settings, side: Side) -> Result<Self> {
         settings.check()?;
         suites::warn_of_left_out(&settings.cipher_suites);
-        let limit = settings.handshake_limit;
+        let (limit, verifies) = (settings.handshake_limit, settings.client_cert_auth);
         let config = Fresh::new(files(&settings)?, move || config(&settings).map(Arc::new))?;
-        Ok(Self { config, side, limit })
+        Ok(Self { config, side, limit, verifies })
     }
 
     /// Does the handshake on a connection from `remote` (none for a Unix socket), with the files as they are now. A connection
@@ -72,6 +74,17 @@ impl Acceptor {
                 None
             }
         }
+    }
+
+    /// The common name of the verified certificate that the other side showed; `None` where certificates are not asked for, and for
+    /// one without a name.
+    #[must_use]
+    pub fn common_name<S>(&self, stream: &ServerStream<S>) -> Option<String> {
+        if !self.verifies {
+            return None;
+        }
+        let certificate = stream.get_ref().1.peer_certificates()?.first()?;
+        Names::of(certificate).ok().map(|names| names.common_name).filter(|name| !name.is_empty())
     }
 
     pub(crate) async fn handshake<S>(

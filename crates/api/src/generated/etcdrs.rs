@@ -23,7 +23,7 @@ pub struct Request {
     pub term: u64,
     #[prost(
         oneof = "request::Command",
-        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 40"
+        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 40, 60"
     )]
     pub command: ::core::option::Option<request::Command>,
 }
@@ -71,7 +71,59 @@ pub mod request {
         MembersKeep(super::MembersKeep),
         #[prost(message, tag = "40")]
         QuotaAlarm(super::QuotaAlarm),
+        #[prost(message, tag = "60")]
+        AuthChange(super::AuthChange),
     }
+}
+/// Of users, roles and permissions. A password never gets here: it is hashed before.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AuthChange {
+    #[prost(
+        oneof = "auth_change::Change",
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12"
+    )]
+    pub change: ::core::option::Option<auth_change::Change>,
+}
+/// Nested message and enum types in `AuthChange`.
+pub mod auth_change {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Change {
+        #[prost(message, tag = "1")]
+        Enable(super::super::etcdserverpb::AuthEnableRequest),
+        #[prost(message, tag = "2")]
+        Disable(super::super::etcdserverpb::AuthDisableRequest),
+        #[prost(message, tag = "3")]
+        UserAdd(super::super::etcdserverpb::AuthUserAddRequest),
+        #[prost(message, tag = "4")]
+        UserDelete(super::super::etcdserverpb::AuthUserDeleteRequest),
+        #[prost(message, tag = "5")]
+        UserChangePassword(super::super::etcdserverpb::AuthUserChangePasswordRequest),
+        #[prost(message, tag = "6")]
+        UserGrantRole(super::super::etcdserverpb::AuthUserGrantRoleRequest),
+        #[prost(message, tag = "7")]
+        UserRevokeRole(super::super::etcdserverpb::AuthUserRevokeRoleRequest),
+        #[prost(message, tag = "8")]
+        RoleAdd(super::super::etcdserverpb::AuthRoleAddRequest),
+        #[prost(message, tag = "9")]
+        RoleDelete(super::super::etcdserverpb::AuthRoleDeleteRequest),
+        #[prost(message, tag = "10")]
+        RoleGrantPermission(super::super::etcdserverpb::AuthRoleGrantPermissionRequest),
+        #[prost(message, tag = "11")]
+        RoleRevokePermission(
+            super::super::etcdserverpb::AuthRoleRevokePermissionRequest,
+        ),
+        #[prost(message, tag = "12")]
+        TokenAssign(super::AuthTokenAssign),
+    }
+}
+/// A user has shown its password to a member, and every member is to know the token it gets.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AuthTokenAssign {
+    #[prost(string, tag = "1")]
+    pub username: ::prost::alloc::string::String,
+    /// The random letters of a simple token, whose rest is the index of the entry; empty for tokens that need not be known.
+    #[prost(string, tag = "2")]
+    pub prefix: ::prost::alloc::string::String,
 }
 /// The leader found these leases expired; each is revoked in a revision of its own.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

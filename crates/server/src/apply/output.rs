@@ -13,6 +13,10 @@ pub(crate) type Answer = Result<Output, Status>;
 pub(crate) enum Output {
     /// A request whose answer is its revision alone.
     Revision(i64),
+    /// Every member that has applied the entry at this index knows the token.
+    TokenAssigned {
+        index: u64,
+    },
     Put {
         revision: i64,
         prev: Option<Bytes>,

@@ -203,7 +203,7 @@ pub(super) async fn remove(own: &Own, key: Bytes, revision: i64) -> Result<TxnRe
 
 /// Returns when a key that was there at `revision` is gone, or may be.
 async fn deleted(own: &Own, key: Bytes, revision: i64) -> Result<(), Failure> {
-    let mut events = own.watch(key, Bytes::new(), revision);
+    let mut events = own.watch(key, Bytes::new(), revision).await;
     loop {
         match events.next().await {
             Ok(response) => {

@@ -16,13 +16,14 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::body::Told;
+use super::caller::Caller;
 use super::candidate::{self, Candidate, Stood, created_at, op, pairs};
 use super::own::{Ended, Own};
 use super::{Failure, Framed, Frames, Rpc, decode, frame};
 
-pub(super) async fn campaign(rpc: &Arc<Rpc>, raw: Bytes) -> Framed {
+pub(super) async fn campaign(rpc: &Arc<Rpc>, caller: &Caller, raw: Bytes) -> Framed {
     let request: CampaignRequest = decode(&raw)?;
-    let own = Own::new(rpc);
+    let own = Own::new(rpc, caller);
     let lease = candidate::lease(&own, request.lease).await?;
     let Stood { mut candidate, response } =
         Candidate::stand(&own, &request.name, request.value.clone(), lease, None).await?;
@@ -54,10 +55,10 @@ async fn win(
     Ok(())
 }
 
-pub(super) async fn proclaim(rpc: &Arc<Rpc>, raw: Bytes) -> Framed {
+pub(super) async fn proclaim(rpc: &Arc<Rpc>, caller: &Caller, raw: Bytes) -> Framed {
     let request: ProclaimRequest = decode(&raw)?;
     let leader = request.leader.ok_or_else(no_leader_key)?;
-    let own = Own::new(rpc);
+    let own = Own::new(rpc, caller);
     let lease = candidate::lease(&own, leader.lease).await?;
     let response = say(&own, leader.key, leader.rev, lease, request.value).await?;
     Ok(frame::message(&ProclaimResponse { header: response.header }))
@@ -72,19 +73,19 @@ async fn say(own: &Own, key: Bytes, revision: i64, lease: i64, value: Bytes) -> 
     if response.succeeded { Ok(response) } else { Err(Failure::unknown("election: not leader")) }
 }
 
-pub(super) async fn leader(rpc: &Arc<Rpc>, raw: &Bytes) -> Framed {
+pub(super) async fn leader(rpc: &Arc<Rpc>, caller: &Caller, raw: &Bytes) -> Framed {
     let request: LeaderRequest = decode(raw)?;
-    let found = Own::new(rpc).range(&candidate::oldest(&request.name)).await?;
+    let found = Own::new(rpc, caller).range(&candidate::oldest(&request.name)).await?;
     match found.kvs.into_iter().next() {
         Some(kv) => Ok(frame::message(&LeaderResponse { header: found.header, kv: Some(kv) })),
         None => Err(Failure::unknown("election: no leader")),
     }
 }
 
-pub(super) async fn resign(rpc: &Arc<Rpc>, raw: &Bytes) -> Framed {
+pub(super) async fn resign(rpc: &Arc<Rpc>, caller: &Caller, raw: &Bytes) -> Framed {
     let request: ResignRequest = decode(raw)?;
     let leader = request.leader.ok_or_else(no_leader_key)?;
-    let response = candidate::remove(&Own::new(rpc), leader.key, leader.rev).await?;
+    let response = candidate::remove(&Own::new(rpc, caller), leader.key, leader.rev).await?;
     Ok(frame::message(&ResignResponse { header: response.header }))
 }
 
@@ -92,9 +93,9 @@ fn no_leader_key() -> Failure {
     Failure::unknown("\"leader\" field must be provided")
 }
 
-pub(super) fn observe(rpc: &Arc<Rpc>, raw: &Bytes) -> Result<Box<dyn Frames>, Failure> {
+pub(super) fn observe(rpc: &Arc<Rpc>, caller: &Caller, raw: &Bytes) -> Result<Box<dyn Frames>, Failure> {
     let request: LeaderRequest = decode(raw)?;
-    let own = Own::new(rpc);
+    let own = Own::new(rpc, caller);
     Ok(Box::new(Told::new(|listener| Observer { own, name: request.name, listener }.follow())))
 }
 
@@ -123,7 +124,7 @@ impl Observer {
     /// The first put below the name, when nobody led at `revision`.
     async fn first(&self, revision: i64) -> Result<Option<(Option<ResponseHeader>, KeyValue)>, Failure> {
         let range = (candidate::prefix(&self.name), candidate::prefix_end(&self.name));
-        let mut events = self.own.watch(range.0, range.1, revision);
+        let mut events = self.own.watch(range.0, range.1, revision).await;
         loop {
             let response = match events.next().await {
                 Ok(response) => response,
@@ -144,7 +145,7 @@ impl Observer {
     async fn follow_one(&self, header: Option<ResponseHeader>, kv: KeyValue) -> Result<(), Failure> {
         let (key, revision) = (kv.key.clone(), header.as_ref().map_or(0, |header| header.revision));
         self.tell(header, kv).await;
-        let mut events = self.own.watch(key, Bytes::new(), revision + 1);
+        let mut events = self.own.watch(key, Bytes::new(), revision + 1).await;
         loop {
             let response = match events.next().await {
                 Ok(response) => response,

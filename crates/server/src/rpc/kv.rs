@@ -10,6 +10,7 @@ use api::internal::QuotaAlarm;
 use api::status::{self, Status};
 use bytes::Bytes;
 
+use super::caller::Caller;
 use super::{Failure, Framed, Rpc, blocking, check, decode, encode, frame};
 use crate::apply::{self, Output};
 use crate::proposal::Command;
@@ -21,7 +22,7 @@ const LARGE_KEYS: i64 = 1000;
 /// So many compactions may overtake one read before it gives up.
 const OVERTAKEN_MAX: usize = 8;
 
-pub(super) async fn range(rpc: &Arc<Rpc>, raw: Bytes) -> Framed {
+pub(super) async fn range(rpc: &Arc<Rpc>, caller: &Caller, raw: Bytes) -> Framed {
     let request: RangeRequest = decode(&raw)?;
     if !request.serializable && rpc.shared.members.is_learner() {
         return Err(status::NOT_SUPPORTED_FOR_LEARNER.into());
@@ -30,6 +31,7 @@ pub(super) async fn range(rpc: &Arc<Rpc>, raw: Bytes) -> Framed {
     if !request.serializable {
         rpc.barrier().await?;
     }
+    let seen = rpc.may_read(caller, |permit| permit.range(&request)).await?;
     rpc.shared.counters.ranges.add(1);
     let options = options(&request);
     let large = !request.range_end.is_empty()
@@ -39,16 +41,18 @@ pub(super) async fn range(rpc: &Arc<Rpc>, raw: Bytes) -> Framed {
     let shared = Arc::clone(&rpc.shared);
     let answer = move || -> Framed {
         let result = shared.reader.range(&options)?;
+        seen.still(&shared.users.rules())?;
         encode::frame(&encode::Range::new(shared.header(result.revision), &result))
     };
     if large { blocking(answer).await? } else { answer() }
 }
 
-pub(super) async fn put(rpc: &Arc<Rpc>, raw: Bytes) -> Framed {
+pub(super) async fn put(rpc: &Arc<Rpc>, caller: &Caller, raw: Bytes) -> Framed {
     let request: PutRequest = decode(&raw)?;
     admit(rpc, apply::put_cost(&request.key, &request.value)).await?;
     check::put(&request)?;
-    match propose(rpc, Command::put(raw)).await? {
+    let identity = rpc.permitted(caller, |permit| permit.put(&request)).await?;
+    match propose(rpc, Command::put(raw).by(identity)).await? {
         Output::Put { revision, prev } => {
             encode::frame(&encode::Put { header: rpc.shared.header(revision), prev: prev.as_ref() })
         }
@@ -56,10 +60,11 @@ pub(super) async fn put(rpc: &Arc<Rpc>, raw: Bytes) -> Framed {
     }
 }
 
-pub(super) async fn delete_range(rpc: &Arc<Rpc>, raw: Bytes) -> Framed {
+pub(super) async fn delete_range(rpc: &Arc<Rpc>, caller: &Caller, raw: Bytes) -> Framed {
     let request: DeleteRangeRequest = decode(&raw)?;
     check::delete_range(&request)?;
-    match rpc.shared.proposals.propose(Command::delete_range(raw)).await? {
+    let identity = rpc.permitted(caller, |permit| permit.delete_range(&request)).await?;
+    match rpc.shared.proposals.propose(Command::delete_range(raw).by(identity)).await? {
         Output::DeleteRange { revision, deleted, prevs } => {
             let header = rpc.shared.header(revision);
             encode::frame(&encode::DeleteRange { header, deleted, prevs: &prevs })
@@ -68,14 +73,15 @@ pub(super) async fn delete_range(rpc: &Arc<Rpc>, raw: Bytes) -> Framed {
     }
 }
 
-pub(super) async fn txn(rpc: &Arc<Rpc>, raw: Bytes) -> Framed {
+pub(super) async fn txn(rpc: &Arc<Rpc>, caller: &Caller, raw: Bytes) -> Framed {
     let request: TxnRequest = decode(&raw)?;
     admit(rpc, apply::txn_cost(&request)).await?;
     check::txn(&request, rpc.limits.txn_ops)?;
     let output = if check::read_only(&request) {
-        read_txn(rpc, request).await?
+        read_txn(rpc, caller, request).await?
     } else {
-        match propose(rpc, Command::txn(raw)).await? {
+        let identity = rpc.permitted(caller, |permit| permit.txn(&request)).await?;
+        match propose(rpc, Command::txn(raw).by(identity)).await? {
             Output::Txn(output) => output,
             other => return Err(mismatched(&other)),
         }
@@ -84,10 +90,11 @@ pub(super) async fn txn(rpc: &Arc<Rpc>, raw: Bytes) -> Framed {
 }
 
 /// A transaction that only reads goes past the log; one without a single linearizable range also past the barrier.
-async fn read_txn(rpc: &Arc<Rpc>, request: TxnRequest) -> Result<apply::TxnOutput, Failure> {
+async fn read_txn(rpc: &Arc<Rpc>, caller: &Caller, request: TxnRequest) -> Result<apply::TxnOutput, Failure> {
     if !check::serializable(&request) {
         rpc.barrier().await?;
     }
+    let seen = rpc.may_read(caller, |permit| permit.txn(&request)).await?;
     rpc.shared.counters.txns.add(1);
     let reader = rpc.shared.reader.clone();
     // Any of its ranges may be large, and it is rare enough not to tell.
@@ -98,7 +105,9 @@ async fn read_txn(rpc: &Arc<Rpc>, request: TxnRequest) -> Result<apply::TxnOutpu
             .find(|evaluated| !matches!(evaluated, Err(mvcc::Error::Compacted)))
             .unwrap_or(Err(mvcc::Error::Compacted))
     });
-    Ok(evaluated.await???)
+    let evaluated = evaluated.await???;
+    seen.still(&rpc.shared.users.rules())?;
+    Ok(evaluated)
 }
 
 pub(super) async fn compact(rpc: &Arc<Rpc>, raw: Bytes) -> Framed {

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use ::auth::Access;
 use api::LeaseId;
 use api::etcdserverpb::{
     LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest, LeaseKeepAliveResponse,
@@ -17,20 +18,23 @@ use api::status;
 use bytes::{Bytes, BytesMut};
 use prost::Message as _;
 
+use super::caller::Caller;
 use super::frame::Messages;
 use super::{Failure, Framed, Frames, Rpc, decode, frame, kv, push_frame};
 use crate::apply::{self, Output};
 use crate::calls;
 use crate::leases;
+use crate::permit::Permit;
 use crate::proposal::Command;
 
-pub(super) async fn grant(rpc: &Arc<Rpc>, raw: Bytes) -> Framed {
+pub(super) async fn grant(rpc: &Arc<Rpc>, caller: &Caller, raw: Bytes) -> Framed {
     let mut request: LeaseGrantRequest = decode(&raw)?;
     kv::admit(rpc, apply::LEASE_COST).await?;
     if request.id == 0 {
         request.id = rpc.shared.proposals.next_lease_id();
     }
-    match kv::propose(rpc, Command::lease_grant(&request)).await? {
+    let identity = rpc.permitted(caller, |permit| permit.user()).await?;
+    match kv::propose(rpc, Command::lease_grant(&request).by(identity)).await? {
         Output::LeaseGrant { revision, id, ttl } => {
             let header = Some(rpc.shared.header(revision));
             Ok(frame::message(&LeaseGrantResponse { header, id, ttl, error: String::new() }))
@@ -39,9 +43,10 @@ pub(super) async fn grant(rpc: &Arc<Rpc>, raw: Bytes) -> Framed {
     }
 }
 
-pub(super) async fn revoke(rpc: &Arc<Rpc>, raw: Bytes) -> Framed {
+pub(super) async fn revoke(rpc: &Arc<Rpc>, caller: &Caller, raw: Bytes) -> Framed {
     let request: LeaseRevokeRequest = decode(&raw)?;
-    match rpc.shared.proposals.propose(Command::lease_revoke(&request)).await? {
+    let identity = rpc.permitted(caller, |permit| permit.lease(Access::Write, request.id)).await?;
+    match rpc.shared.proposals.propose(Command::lease_revoke(&request).by(identity)).await? {
         Output::Revision(revision) => {
             Ok(frame::message(&LeaseRevokeResponse { header: Some(rpc.shared.header(revision)) }))
         }
@@ -49,8 +54,11 @@ pub(super) async fn revoke(rpc: &Arc<Rpc>, raw: Bytes) -> Framed {
     }
 }
 
-pub(super) async fn time_to_live(rpc: &Arc<Rpc>, raw: &Bytes) -> Framed {
+pub(super) async fn time_to_live(rpc: &Arc<Rpc>, caller: &Caller, raw: &Bytes) -> Framed {
     let request: LeaseTimeToLiveRequest = decode(raw)?;
+    let ask = |permit: Permit<'_>| if request.keys { permit.lease(Access::Read, request.id) } else { Ok(()) };
+    let seen = rpc.may_read(caller, ask).await?;
+    let told_keys = request.keys;
     let response = match leases::time_to_live(&rpc.shared, &rpc.node, &request) {
         Err(failure) if failure == status::NOT_PRIMARY_LESSOR.into() => {
             match rpc.calls.ask_leader_in_time(&Request::LeaseTimeToLive(request)).await? {
@@ -62,13 +70,19 @@ pub(super) async fn time_to_live(rpc: &Arc<Rpc>, raw: &Bytes) -> Framed {
         }
         known => known?,
     };
+    if told_keys {
+        seen.still(&rpc.shared.users.rules())?;
+    }
     Ok(frame::message(&response))
 }
 
-pub(super) fn leases(rpc: &Rpc) -> Bytes {
+pub(super) async fn leases(rpc: &Rpc, caller: &Caller) -> Framed {
     let leases = rpc.shared.lessor.leases();
+    let ask = |permit: Permit<'_>| leases.iter().try_for_each(|id| permit.lease(Access::Read, id.get()));
+    let seen = rpc.may_read(caller, ask).await?;
+    seen.still(&rpc.shared.users.rules())?;
     let leases = leases.into_iter().map(|id| LeaseStatus { id: id.get() }).collect();
-    frame::message(&LeaseLeasesResponse { header: Some(rpc.shared.header_now()), leases })
+    Ok(frame::message(&LeaseLeasesResponse { header: Some(rpc.shared.header_now()), leases }))
 }
 
 /// One LeaseKeepAlive stream: an answer for each request, in order.
@@ -76,6 +90,7 @@ pub(super) fn leases(rpc: &Rpc) -> Bytes {
 /// Renewing is done in the leader's memory. Requests that arrive together are answered together, in one piece.
 pub(super) struct KeepAlive {
     rpc: Arc<Rpc>,
+    caller: Caller,
     messages: Messages,
     /// A renewal that has to wait, of the lease that has been asked for last.
     waiting: Option<Renewal>,
@@ -90,8 +105,14 @@ type Renewal = Pin<Box<dyn Future<Output = Result<LeaseKeepAliveResponse, Failur
 const ANSWER_BYTES: usize = 64 * 1024;
 
 impl KeepAlive {
-    pub(super) fn open(rpc: &Arc<Rpc>, messages: &mut Messages) -> Self {
-        Self { rpc: Arc::clone(rpc), messages: messages.take(), waiting: None, end: None }
+    pub(super) fn open(rpc: &Arc<Rpc>, caller: &Caller, messages: &mut Messages) -> Self {
+        Self {
+            rpc: Arc::clone(rpc),
+            caller: caller.clone(),
+            messages: messages.take(),
+            waiting: None,
+            end: None,
+        }
     }
 
     /// Answers what can be answered at once.
@@ -99,6 +120,10 @@ impl KeepAlive {
         let request: LeaseKeepAliveRequest = decode(raw)?;
         let header = self.rpc.shared.header_now();
         let shared = &self.rpc.shared;
+        if shared.users.rules().enabled() {
+            self.waiting = Some(Box::pin(renew_as(Arc::clone(&self.rpc), self.caller.clone(), request)));
+            return Ok(None);
+        }
         match leases::renew_now(shared, &self.rpc.node, LeaseId::new(request.id)) {
             Ok(ttl) => {
                 shared.counters.leases_renewed.add(1);
@@ -110,6 +135,17 @@ impl KeepAlive {
             }
         }
     }
+}
+
+/// Renews for somebody who has to be asked for their rights.
+async fn renew_as(
+    rpc: Arc<Rpc>,
+    caller: Caller,
+    request: LeaseKeepAliveRequest,
+) -> Result<LeaseKeepAliveResponse, Failure> {
+    let ask = |permit: Permit<'_>| permit.user().and_then(|()| permit.lease(Access::Write, request.id));
+    rpc.may_read(&caller, ask).await?;
+    renew_late(rpc, request).await
 }
 
 /// Renews what cannot be renewed at once: the lease is not to be found, or its time is not kept here but by the leader.

@@ -6,13 +6,14 @@ use api::etcdserverpb::ResponseHeader;
 use api::v3lockpb::{LockRequest, LockResponse, UnlockRequest, UnlockResponse};
 use bytes::Bytes;
 
+use super::caller::Caller;
 use super::candidate::{self, Candidate, Stood, pairs};
 use super::own::Own;
 use super::{Failure, Framed, Rpc, decode, frame};
 
-pub(super) async fn lock(rpc: &Arc<Rpc>, raw: Bytes) -> Framed {
+pub(super) async fn lock(rpc: &Arc<Rpc>, caller: &Caller, raw: Bytes) -> Framed {
     let request: LockRequest = decode(&raw)?;
-    let own = Own::new(rpc);
+    let own = Own::new(rpc, caller);
     let lease = candidate::lease(&own, request.lease).await?;
     let also = Some(candidate::oldest(&request.name));
     let Stood { mut candidate, response } =
@@ -43,8 +44,8 @@ async fn turn(own: &Own, name: &[u8], candidate: &mut Candidate) -> Result<Optio
     }
 }
 
-pub(super) async fn unlock(rpc: &Arc<Rpc>, raw: Bytes) -> Framed {
+pub(super) async fn unlock(rpc: &Arc<Rpc>, caller: &Caller, raw: Bytes) -> Framed {
     let request: UnlockRequest = decode(&raw)?;
-    let response = Own::new(rpc).delete(request.key).await?;
+    let response = Own::new(rpc, caller).delete(request.key).await?;
     Ok(frame::message(&UnlockResponse { header: response.header }))
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use api::etcdserverpb::alarm_request::AlarmAction;
 use api::etcdserverpb::{
     AlarmRequest, AlarmResponse, AlarmType, DefragmentResponse, DowngradeInfo, HashKvRequest, HashResponse,
     MoveLeaderRequest, MoveLeaderResponse, StatusResponse,
@@ -10,6 +11,7 @@ use api::status;
 use backend::{Backend, Table};
 use bytes::Bytes;
 
+use super::caller::Caller;
 use super::{Failure, Framed, Rpc, blocking, decode, frame, health, kv};
 use crate::apply::Output;
 use crate::calls;
@@ -47,8 +49,11 @@ pub(super) fn status(rpc: &Rpc) -> Framed {
     }))
 }
 
-pub(super) async fn alarm(rpc: &Arc<Rpc>, raw: &Bytes) -> Framed {
+pub(super) async fn alarm(rpc: &Arc<Rpc>, caller: &Caller, raw: &Bytes) -> Framed {
     let request: AlarmRequest = decode(raw)?;
+    if request.action() != AlarmAction::Get {
+        rpc.root(caller).await?;
+    }
     match rpc.shared.proposals.propose(Command::alarm(&request)).await? {
         Output::Alarms { revision, alarms } => {
             let header = Some(rpc.shared.header(revision));

@@ -18,19 +18,21 @@ use api::status::{self, Code};
 use bytes::{Buf as _, Bytes};
 use prost::Message;
 
+use super::caller::Caller;
 use super::frame::PREFIX_BYTES;
-use super::{Failure, Framed, Rpc, kv, lease};
+use super::{Failure, Framed, Rpc, kv, lease, watch};
 use crate::watches;
 
 /// Calls of the member's own services, as somebody.
 #[derive(Clone)]
 pub(super) struct Own {
     rpc: Arc<Rpc>,
+    caller: Caller,
 }
 
 impl Own {
-    pub(super) fn new(rpc: &Arc<Rpc>) -> Self {
-        Self { rpc: Arc::clone(rpc) }
+    pub(super) fn new(rpc: &Arc<Rpc>, caller: &Caller) -> Self {
+        Self { rpc: Arc::clone(rpc), caller: caller.clone() }
     }
 
     pub(super) fn rpc(&self) -> &Arc<Rpc> {
@@ -38,27 +40,31 @@ impl Own {
     }
 
     pub(super) async fn range(&self, request: &RangeRequest) -> Result<RangeResponse, Failure> {
-        answer(Box::pin(kv::range(&self.rpc, encoded(request))).await)
+        answer(Box::pin(kv::range(&self.rpc, &self.caller, encoded(request))).await)
     }
 
     pub(super) async fn txn(&self, request: &TxnRequest) -> Result<TxnResponse, Failure> {
-        answer(Box::pin(kv::txn(&self.rpc, encoded(request))).await)
+        answer(Box::pin(kv::txn(&self.rpc, &self.caller, encoded(request))).await)
     }
 
     pub(super) async fn delete(&self, key: Bytes) -> Result<DeleteRangeResponse, Failure> {
         let request = DeleteRangeRequest { key, ..Default::default() };
-        answer(Box::pin(kv::delete_range(&self.rpc, encoded(&request))).await)
+        answer(Box::pin(kv::delete_range(&self.rpc, &self.caller, encoded(&request))).await)
     }
 
     pub(super) async fn grant(&self, ttl: i64) -> Result<LeaseGrantResponse, Failure> {
         let request = LeaseGrantRequest { id: 0, ttl };
-        answer(Box::pin(lease::grant(&self.rpc, encoded(&request))).await)
+        answer(Box::pin(lease::grant(&self.rpc, &self.caller, encoded(&request))).await)
     }
 
     /// Watches from a revision on. A refusal comes as the first answer.
-    pub(super) fn watch(&self, key: Bytes, range_end: Bytes, start_revision: i64) -> Events {
+    pub(super) async fn watch(&self, key: Bytes, range_end: Bytes, start_revision: i64) -> Events {
         let stream = self.rpc.shared.watches.open();
-        stream.create(WatchCreateRequest { key, range_end, start_revision, ..Default::default() });
+        let request = WatchCreateRequest { key, range_end, start_revision, ..Default::default() };
+        match watch::may_watch(&self.rpc, &self.caller, &request).await {
+            Ok(()) => stream.create(request),
+            Err(failure) => stream.deny(request, watch::reason(&failure)),
+        }
         Events { stream, arrived: VecDeque::new() }
     }
 }

@@ -9,19 +9,23 @@ use api::etcdserverpb::RangeRequest;
 use bytes::Bytes;
 use tokio::task::JoinHandle;
 
+use super::caller::Caller;
 use super::{Failure, Framed, Frames, Rpc, check, decode, encode};
 use crate::member::Shared;
 use crate::read::options;
 
-pub(super) async fn open(rpc: &Arc<Rpc>, raw: Bytes) -> Result<Box<dyn Frames>, Failure> {
+pub(super) async fn open(rpc: &Arc<Rpc>, caller: &Caller, raw: Bytes) -> Result<Box<dyn Frames>, Failure> {
     let request: RangeRequest = decode(&raw)?;
     check::range_stream(&request)?;
     if !request.serializable {
         rpc.barrier().await?;
     }
+    let seen = rpc.may_read(caller, |permit| permit.range(&request)).await?;
     let mut options = options(&request);
     options.target = mvcc::Target::Key;
     let chunks = rpc.shared.reader.stream(options, rpc.limits.request_bytes)?;
+    // All of it is read as it was now.
+    seen.still(&rpc.shared.users.rules())?;
     Ok(Box::new(Stream { shared: Arc::clone(&rpc.shared), state: State::Idle(chunks) }))
 }
 

@@ -1,4 +1,4 @@
-//! A client for etcd v3: keys, transactions, watches, leases.
+//! A client for etcd v3: keys, transactions, watches, leases, locks and elections, users and roles.
 //!
 //! ```no_run
 //! use etcd_rs_client::{Client, Compare, ConnectOptions, Put, Txn};
@@ -28,15 +28,12 @@
 //!   Reads are sent again when the answer is Unavailable. Writes are not: see [`Error`] for what is known of them then.
 //! - **Watches and keep-alives survive** broken connections and members; each kind shares one stream per client.
 //! - **Errors** carry the gRPC code and etcd's text as it was sent; [`Error::is`] compares with the list of `api::status`.
-//!
-//! # What it does not do yet
-//!
-//! User and role management, locks and elections.
 
 mod auth;
 mod channel;
 mod client;
 mod cluster;
+mod concurrency;
 mod core;
 mod error;
 mod kv;
@@ -45,6 +42,7 @@ mod maintenance;
 mod options;
 mod retry;
 mod txn;
+mod users;
 mod watch;
 
 pub use api;
@@ -54,6 +52,7 @@ pub use api::{ClusterId, LeaseId, MemberId};
 pub use tonic::Code;
 
 pub use crate::client::Client;
+pub use crate::concurrency::{Leadership, Lock, Observer, Session};
 pub use crate::error::{Error, Result};
 pub use crate::kv::{Compact, Delete, Get, Put};
 pub use crate::lease::LeaseKeeper;

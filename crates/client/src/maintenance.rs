@@ -5,10 +5,11 @@
 
 use api::MemberId;
 use api::etcdserverpb::alarm_request::AlarmAction;
+use api::etcdserverpb::downgrade_request::DowngradeAction;
 use api::etcdserverpb::{
     AlarmMember, AlarmRequest, AlarmResponse, AlarmType, DefragmentRequest, DefragmentResponse,
-    HashKvRequest, HashKvResponse, HashRequest, HashResponse, MoveLeaderRequest, MoveLeaderResponse,
-    StatusRequest, StatusResponse,
+    DowngradeRequest, DowngradeResponse, HashKvRequest, HashKvResponse, HashRequest, HashResponse,
+    MoveLeaderRequest, MoveLeaderResponse, StatusRequest, StatusResponse,
 };
 
 use crate::retry::Repeat;
@@ -56,6 +57,19 @@ impl Client {
         let request = MoveLeaderRequest { target_id: to.get() };
         let call = self.core.unary(Repeat::Unsafe, request, |stub, request| async move {
             stub.maintenance().move_leader(request).await
+        });
+        call.await
+    }
+
+    /// Asks whether the cluster can go back to an older version, has it do so, or has it stay.
+    pub async fn downgrade(
+        &self,
+        action: DowngradeAction,
+        version: impl Into<String>,
+    ) -> Result<DowngradeResponse> {
+        let request = DowngradeRequest { action: action.into(), version: version.into() };
+        let call = self.core.unary(Repeat::Unsafe, request, |stub, request| async move {
+            stub.maintenance().downgrade(request).await
         });
         call.await
     }

@@ -1,22 +1,29 @@
 //! The commands: what they are called, what they take, and how one is found in a command line.
 
 mod alarm;
+mod auth;
 mod compaction;
+mod completion;
 mod defrag;
 mod del;
+mod downgrade;
+mod elect;
 mod endpoint;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod get;
 mod help;
 mod lease;
+mod lock;
 mod member;
 mod move_leader;
 pub(crate) mod options;
 mod put;
+mod role;
 mod session;
 mod tokens;
 mod txn;
+mod user;
 mod version;
 mod watch;
 
@@ -78,18 +85,25 @@ pub(crate) static ROOT: Command = Command {
     flags: &[],
     action: Action::Parent(&[
         &alarm::COMMAND,
+        &auth::COMMAND,
         &compaction::COMMAND,
+        &completion::COMMAND,
         &defrag::COMMAND,
         &del::COMMAND,
+        &downgrade::COMMAND,
+        &elect::COMMAND,
         &endpoint::COMMAND,
         &get::COMMAND,
         &help::COMMAND,
         &lease::COMMAND,
+        &lock::COMMAND,
         &member::COMMAND,
         &move_leader::COMMAND,
         &options::COMMAND,
         &put::COMMAND,
+        &role::COMMAND,
         &txn::COMMAND,
+        &user::COMMAND,
         &version::COMMAND,
         &watch::COMMAND,
     ]),
@@ -184,6 +198,11 @@ fn first_word(flags: &[&'static Flag], args: &[Vec<u8>]) -> Option<usize> {
 
 fn is_bool(flags: &[&'static Flag], wanted: impl Fn(&Flag) -> bool) -> bool {
     flags.iter().any(|flag| wanted(flag) && flag.kind == flags::Kind::Bool)
+}
+
+/// An argument as the system takes it.
+fn os_string(bytes: &[u8]) -> std::ffi::OsString {
+    std::os::unix::ffi::OsStringExt::from_vec(bytes.to_vec())
 }
 
 fn unknown_command(word: &str) -> Failure {

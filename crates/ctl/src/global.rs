@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::{BufRead, Write};
-use std::process::{Command as Process, Stdio};
 use std::time::Duration;
 
 use client::{Client, ConnectOptions, TlsOptions};
@@ -12,8 +10,9 @@ use crate::discovery;
 use crate::failure::{Failure, Outcome};
 use crate::flags::{Flag, Kind, Parsed};
 use crate::go;
-use crate::output::{err_line, out, out_line};
+use crate::output::err_line;
 use crate::printer::Format;
+use crate::prompt;
 
 /// The flags every command takes, in the order `options` lists them.
 pub(crate) static FLAGS: [Flag; 21] = [
@@ -218,7 +217,12 @@ impl Globals {
             Some(password) if !password.is_empty() => (user, password.to_owned()),
             _ => match user.split_once(':') {
                 Some((name, password)) => (name, password.to_owned()),
-                None => (user, ask_password()?),
+                None => (
+                    user,
+                    prompt::ask("Password: ").map_err(|error| {
+                        Failure::bad_connection(format!("failed to ask password: {error}"))
+                    })?,
+                ),
             },
         };
         Ok(Some((name.to_owned(), password))
@@ -289,24 +293,6 @@ impl Globals {
     fn duration(&self, name: &str) -> Duration {
         go::Duration::parse(self.value(name)).map_or(Duration::ZERO, go::Duration::to_std)
     }
-}
-
-/// Asks for a password on the terminal; without one, takes a line of stdin.
-fn ask_password() -> Outcome<String> {
-    out("Password: ")?;
-    echo("-echo");
-    let mut line = String::new();
-    let read = std::io::stdin().lock().read_line(&mut line);
-    echo("echo");
-    out_line("")?;
-    read.map_err(|error| Failure::bad_connection(format!("failed to ask password: {error}")))?;
-    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
-}
-
-/// Switches the terminal's echo. Without a terminal there is none to switch.
-fn echo(setting: &str) {
-    std::io::stdout().flush().unwrap_or(());
-    drop(Process::new("stty").arg(setting).stdin(Stdio::inherit()).stderr(Stdio::null()).status());
 }
 
 #[cfg(test)]

@@ -16,6 +16,8 @@ mod global;
 mod go;
 mod output;
 mod printer;
+mod prompt;
+mod signals;
 
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;

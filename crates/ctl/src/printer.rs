@@ -14,16 +14,19 @@ use std::time::Duration;
 
 use api::MemberId;
 use api::etcdserverpb::{
-    AlarmResponse, DeleteRangeResponse, HashKvResponse, LeaseGrantResponse, LeaseKeepAliveResponse,
-    LeaseLeasesResponse, LeaseRevokeResponse, LeaseTimeToLiveResponse, MemberAddResponse, MemberListResponse,
-    MemberPromoteResponse, MemberRemoveResponse, MemberUpdateResponse, MoveLeaderResponse, PutResponse,
-    RangeResponse, ResponseHeader, StatusResponse, TxnResponse, WatchResponse,
+    AlarmResponse, AuthRoleGetResponse, AuthRoleListResponse, AuthStatusResponse, AuthUserGetResponse,
+    AuthUserListResponse, DeleteRangeResponse, DowngradeResponse, HashKvResponse, LeaseGrantResponse,
+    LeaseKeepAliveResponse, LeaseLeasesResponse, LeaseRevokeResponse, LeaseTimeToLiveResponse,
+    MemberAddResponse, MemberListResponse, MemberPromoteResponse, MemberRemoveResponse, MemberUpdateResponse,
+    MoveLeaderResponse, PutResponse, RangeResponse, ResponseHeader, StatusResponse, TxnResponse,
+    WatchResponse,
 };
 
 use crate::failure::{Failure, Outcome};
 use crate::go;
 
 pub(crate) use json::string as json_string;
+pub(crate) use simple::{interval, prefix_end};
 
 /// The values of `--write-out`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +80,15 @@ pub(crate) enum Answer<'a> {
     Status(&'a [(String, StatusResponse)]),
     HashKv(&'a [(String, HashKvResponse)]),
     Alarms(&'a AlarmResponse),
+    AuthStatus(&'a AuthStatusResponse),
+    /// A user or role was changed; the answer is a header alone. Simple says this line.
+    AccessChanged(Option<&'a ResponseHeader>, &'a str),
+    User(&'a AuthUserGetResponse, &'a str),
+    Users(&'a AuthUserListResponse),
+    Role(&'a AuthRoleGetResponse, &'a str),
+    Roles(&'a AuthRoleListResponse),
+    /// What was asked, and the answer.
+    Downgrade(&'a str, &'a DowngradeResponse),
 }
 
 /// Whether the keys of a lease were asked for.

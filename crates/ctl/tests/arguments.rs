@@ -132,6 +132,90 @@ fn wrong_arguments_have_their_exact_words_and_codes() {
 }
 
 #[test]
+fn wrong_arguments_about_users_roles_locks_and_versions_have_theirs() {
+    let user_name = "command requires user name as its argument";
+    let role_name = "command requires role name as its argument";
+    let role_grant =
+        "Error: role grant command requires role name, permission type, and key [endkey] as its argument";
+    let mutually = "Error: --from-key and --prefix flags are mutually exclusive";
+    let elect = "Error: elect takes one election name argument and an optional proposal argument";
+    let cases: &[(&str, i32, &str)] = &[
+        ("auth enable x", 128, "Error: auth enable command does not accept any arguments"),
+        ("auth disable x", 128, "Error: auth disable command does not accept any arguments"),
+        ("auth status x", 128, "Error: auth status command does not accept any arguments"),
+        ("user add", 128, &format!("Error: user add {user_name}")),
+        ("user add :pw", 128, "Error: empty user name is not allowed"),
+        ("user delete", 128, &format!("Error: user delete {user_name}")),
+        ("user get a b", 128, &format!("Error: user get {user_name}")),
+        ("user passwd", 128, &format!("Error: user passwd {user_name}")),
+        ("user list x", 128, "Error: user list command requires no arguments"),
+        (
+            "user grant-role a",
+            128,
+            "Error: user grant command requires user name and role name as its argument",
+        ),
+        (
+            "user revoke-role a",
+            128,
+            "Error: user revoke-role requires user name and role name as its argument",
+        ),
+        ("role add", 128, &format!("Error: role add {role_name}")),
+        ("role delete", 128, &format!("Error: role delete {role_name}")),
+        ("role get", 128, &format!("Error: role get {role_name}")),
+        ("role list x", 128, "Error: role list command requires no arguments"),
+        ("role grant-permission r read", 128, role_grant),
+        ("role grant-permission r bad k", 128, "Error: invalid permission type: bad"),
+        ("role grant-permission r read k --prefix --from-key", 128, mutually),
+        (
+            "role revoke-permission r",
+            128,
+            "Error: role revoke-permission command requires role name and key [endkey] as its argument",
+        ),
+        ("lock", 128, "Error: lock takes a lock name argument and an optional command to execute"),
+        ("elect", 128, elect),
+        ("elect a b c", 128, elect),
+        ("elect a", 128, "Error: no proposal argument but -l not set"),
+        ("elect a b -l", 128, "Error: proposal given but -l is set"),
+        ("downgrade validate", 128, "Error: TARGET_VERSION not provided"),
+        ("downgrade enable 3.6 3.5", 128, "Error: too many arguments"),
+        ("downgrade enable ''", 128, "Error: target version not provided"),
+        ("completion", 1, "Error: accepts 1 arg(s), received 0"),
+    ];
+    for (args, code, stderr) in cases {
+        check(args, *code, stderr);
+    }
+}
+
+#[test]
+fn a_new_password_is_asked_for_twice() {
+    let cases: &[(&[u8], &str)] =
+        &[(b"a\nb\n", "given passwords are different"), (b"\n", "empty password"), (b"", "empty password")];
+    for args in [["user", "add", "alice"], ["user", "passwd", "alice"]] {
+        for (stdin, message) in cases {
+            let output = ctl(&args, &[], stdin);
+            assert_eq!(text(&output.stderr), format!("Error: {message}\n"));
+            assert_eq!(output.status.code(), Some(128));
+        }
+        let both = "Password of alice: \nType password of alice again for confirmation: \n";
+        assert_eq!(text(&ctl(&args, &[], b"a\nb\n").stdout), both);
+    }
+}
+
+#[test]
+fn every_shell_gets_a_completion_script() {
+    for shell in ["bash", "zsh", "fish", "powershell"] {
+        let output = ctl(&["completion", shell], &[], b"");
+        assert!(text(&output.stdout).contains("grant-permission"), "{shell}");
+        assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0), "{shell}");
+    }
+    let output = ctl(&["completion", "foo"], &[], b"");
+    assert!(
+        text(&output.stderr).starts_with("Error: invalid argument \"foo\" for \"etcd-rs-ctl completion\"\n")
+    );
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
 fn unknown_commands_point_to_help_and_suggest_what_is_close() {
     check(
         "foo",

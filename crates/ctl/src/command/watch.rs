@@ -184,7 +184,7 @@ impl Viewer {
     async fn run_command(&self, revision: i64, event: &Event) -> Outcome {
         let kind = if event.r#type() == EventType::Put { "PUT" } else { "DELETE" };
         let kv = event.kv.clone().unwrap_or_default();
-        let words: Vec<_> = self.command.iter().map(|word| os_string(word)).collect();
+        let words: Vec<_> = self.command.iter().map(|word| super::os_string(word)).collect();
         // The quotes around the last three are part of what scripts get.
         let outcome = Process::new(&words[0])
             .args(&words[1..])
@@ -207,10 +207,6 @@ impl Viewer {
         err_line(format!("command [{}] error ({why})", words.join(" ")));
         Err(Failure::silent(1))
     }
-}
-
-fn os_string(bytes: &[u8]) -> std::ffi::OsString {
-    std::os::unix::ffi::OsStringExt::from_vec(bytes.to_vec())
 }
 
 /// Reads lines for as long as there are any; watches are shown meanwhile.

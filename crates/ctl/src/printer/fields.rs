@@ -5,8 +5,8 @@ use std::io::Write as _;
 
 use api::etcdserverpb::response_op::Response;
 use api::etcdserverpb::{
-    AlarmResponse, HashKvResponse, LeaseTimeToLiveResponse, MemberListResponse, ResponseHeader,
-    StatusResponse, TxnResponse, WatchResponse,
+    AlarmResponse, AuthRoleGetResponse, AuthRoleListResponse, HashKvResponse, LeaseTimeToLiveResponse,
+    MemberListResponse, ResponseHeader, StatusResponse, TxnResponse, WatchResponse,
 };
 use api::mvccpb::KeyValue;
 use api::mvccpb::event::EventType;
@@ -22,7 +22,11 @@ pub(super) fn print(out: &mut Vec<u8>, answer: &Answer<'_>, hex: bool) -> bool {
         | Answer::MemberRemove(..)
         | Answer::MemberUpdate(..)
         | Answer::MemberPromote(..)
-        | Answer::MoveLeader { .. } => return false,
+        | Answer::MoveLeader { .. }
+        | Answer::AuthStatus(_)
+        | Answer::User(..)
+        | Answer::Users(_)
+        | Answer::Downgrade(..) => return false,
         answer => Fields { out, hex }.answer(answer),
     }
     true
@@ -73,12 +77,19 @@ impl Fields<'_> {
                 endpoints.iter().for_each(|(endpoint, hash)| self.hash_kv(endpoint, hash));
             }
             Answer::Alarms(response) => self.alarms(response),
+            Answer::AccessChanged(header, _) => self.header(*header),
+            Answer::Role(response, _) => self.role(response),
+            Answer::Roles(response) => self.roles(response),
             // Refused before it comes here.
             Answer::MemberAdd(_)
             | Answer::MemberRemove(..)
             | Answer::MemberUpdate(..)
             | Answer::MemberPromote(..)
-            | Answer::MoveLeader { .. } => {}
+            | Answer::MoveLeader { .. }
+            | Answer::AuthStatus(_)
+            | Answer::User(..)
+            | Answer::Users(_)
+            | Answer::Downgrade(..) => {}
         }
     }
 
@@ -220,5 +231,21 @@ impl Fields<'_> {
             self.field("AlarmType", alarm_name(alarm.alarm));
             self.blank();
         }
+    }
+
+    fn role(&mut self, response: &AuthRoleGetResponse) {
+        self.header(response.header.as_ref());
+        for permission in &response.perm {
+            // The second space is etcdctl's.
+            self.field("PermType", format!(" {}", permission.perm_type().as_str_name()));
+            self.quoted("Key", &permission.key);
+            self.quoted("RangeEnd", &permission.range_end);
+        }
+    }
+
+    fn roles(&mut self, response: &AuthRoleListResponse) {
+        self.header(response.header.as_ref());
+        let roles: Vec<String> = response.roles.iter().map(|role| quote(role.as_bytes())).collect();
+        self.field("Roles", roles.join(" "));
     }
 }

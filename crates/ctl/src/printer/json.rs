@@ -6,6 +6,7 @@
 
 use std::fmt::Write as _;
 
+use api::authpb::Permission;
 use api::etcdserverpb::response_op::Response;
 use api::etcdserverpb::{
     AlarmMember, AlarmResponse, DeleteRangeResponse, HashKvResponse, LeaseGrantResponse,
@@ -42,6 +43,27 @@ pub(super) fn print(answer: &Answer<'_>, hex: bool) -> Vec<u8> {
         Answer::Status(endpoints) => list_or_null(endpoints, status),
         Answer::HashKv(endpoints) => list_or_null(endpoints, hash_kv),
         Answer::Alarms(response) => alarms(response),
+        Answer::AuthStatus(response) => Object::new()
+            .header(response.header.as_ref())
+            .flag("enabled", response.enabled)
+            .number("authRevision", response.auth_revision)
+            .end(),
+        Answer::AccessChanged(header, _) => Object::new().header(*header).end(),
+        Answer::User(response, _) => {
+            strings(Object::new().header(response.header.as_ref()), "roles", &response.roles).end()
+        }
+        Answer::Users(response) => {
+            strings(Object::new().header(response.header.as_ref()), "users", &response.users).end()
+        }
+        Answer::Role(response, _) => {
+            Object::new().header(response.header.as_ref()).list("perm", &response.perm, permission).end()
+        }
+        Answer::Roles(response) => {
+            strings(Object::new().header(response.header.as_ref()), "roles", &response.roles).end()
+        }
+        Answer::Downgrade(_, response) => {
+            Object::new().header(response.header.as_ref()).text("version", &response.version).end()
+        }
     };
     text.push('\n');
     text.into_bytes()
@@ -379,6 +401,14 @@ fn alarms(response: &AlarmResponse) -> String {
         Object::new().number("memberID", alarm.member_id).number("alarm", alarm.alarm).end()
     };
     Object::new().header(response.header.as_ref()).list("alarms", &response.alarms, alarm).end()
+}
+
+fn permission(permission: &Permission) -> String {
+    Object::new()
+        .number("permType", permission.perm_type)
+        .bytes("key", &permission.key)
+        .bytes("range_end", &permission.range_end)
+        .end()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Raw messages, nothing around them.
 
-use api::etcdserverpb::WatchResponse;
+use api::etcdserverpb::{AuthUserAddResponse, WatchResponse};
 use prost::Message;
 
 use super::{Answer, header};
@@ -22,6 +22,14 @@ pub(super) fn print(out: &mut Vec<u8>, answer: &Answer<'_>) -> Outcome<bool> {
         Answer::MemberPromote(response, _) => response.encode_to_vec(),
         Answer::MoveLeader { response, .. } => response.encode_to_vec(),
         Answer::Alarms(response) => response.encode_to_vec(),
+        Answer::AuthStatus(response) => response.encode_to_vec(),
+        // Every answer that is a header alone is encoded alike.
+        Answer::AccessChanged(header, _) => AuthUserAddResponse { header: header.copied() }.encode_to_vec(),
+        Answer::User(response, _) => response.encode_to_vec(),
+        Answer::Users(response) => response.encode_to_vec(),
+        Answer::Role(response, _) => response.encode_to_vec(),
+        Answer::Roles(response) => response.encode_to_vec(),
+        Answer::Downgrade(_, response) => response.encode_to_vec(),
         // The header and no more: etcdctl's lease types are not messages, only the header in them is.
         Answer::LeaseGrant(response) => header(response.header.as_ref()).encode_to_vec(),
         Answer::LeaseTimeToLive(response, _) => header(response.header.as_ref()).encode_to_vec(),

@@ -1,9 +1,11 @@
 //! The default format: for people, and for scripts that cut lines.
 
+use api::authpb::Permission;
+use api::authpb::permission::Type;
 use api::etcdserverpb::response_op::Response;
 use api::etcdserverpb::{
-    AlarmMember, HashKvResponse, LeaseLeasesResponse, LeaseTimeToLiveResponse, Member, ResponseHeader,
-    StatusResponse, TxnResponse, WatchResponse,
+    AlarmMember, AuthRoleGetResponse, HashKvResponse, LeaseLeasesResponse, LeaseTimeToLiveResponse, Member,
+    ResponseHeader, StatusResponse, TxnResponse, WatchResponse,
 };
 use api::mvccpb::KeyValue;
 use api::mvccpb::event::EventType;
@@ -58,6 +60,66 @@ pub(super) fn print(out: &mut Vec<u8>, answer: &Answer<'_>, style: Style) {
         Answer::Status(endpoints) => rows(out, endpoints.iter().map(status_row)),
         Answer::HashKv(endpoints) => rows(out, endpoints.iter().map(hash_kv_row)),
         Answer::Alarms(response) => response.alarms.iter().for_each(|alarm| line(out, alarm_line(alarm))),
+        Answer::AuthStatus(response) => {
+            line(out, format!("Authentication Status: {}", response.enabled));
+            line(out, format!("AuthRevision: {}", response.auth_revision));
+        }
+        Answer::AccessChanged(_, text) => line(out, text),
+        Answer::User(response, name) => {
+            line(out, format!("User: {name}"));
+            let roles: String = response.roles.iter().map(|role| format!(" {role}")).collect();
+            line(out, format!("Roles:{roles}"));
+        }
+        Answer::Users(response) => response.users.iter().for_each(|user| line(out, user)),
+        Answer::Role(response, name) => role(out, name, response),
+        Answer::Roles(response) => response.roles.iter().for_each(|role| line(out, role)),
+        Answer::Downgrade(action, response) => {
+            line(out, format!("Downgrade {action} success, cluster version {}", response.version));
+        }
+    }
+}
+
+/// What a role permits, once under each kind of access.
+fn role(out: &mut Vec<u8>, name: &str, response: &AuthRoleGetResponse) {
+    line(out, format!("Role {name}"));
+    for (heading, access) in [("KV Read:", Type::Read), ("KV Write:", Type::Write)] {
+        line(out, heading);
+        let permits = |permission: &&Permission| [access, Type::Readwrite].contains(&permission.perm_type());
+        response.perm.iter().filter(permits).for_each(|permission| line(out, range(permission)));
+    }
+}
+
+fn range(permission: &Permission) -> Vec<u8> {
+    let (key, end) = (&permission.key, &permission.range_end);
+    let mut text = b"\t".to_vec();
+    if end.is_empty() {
+        text.extend_from_slice(key);
+        return text;
+    }
+    text.extend_from_slice(&interval(key, end));
+    if !key.is_empty() && *end == prefix_end(key) {
+        text.extend_from_slice(&[b" (prefix ", &key[..], b")"].concat());
+    }
+    text
+}
+
+/// The end of the range of all keys that begin with `prefix`.
+pub(crate) fn prefix_end(prefix: &[u8]) -> Vec<u8> {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if last < 0xff {
+            end.push(last + 1);
+            return end;
+        }
+    }
+    vec![0]
+}
+
+/// A range as it is written for people; one without an end has no closing parenthesis either.
+pub(crate) fn interval(key: &[u8], end: &[u8]) -> Vec<u8> {
+    match end {
+        b"\0" => [b"[", key, b", <open ended>"].concat(),
+        end => [b"[", key, b", ", end, b")"].concat(),
     }
 }
 

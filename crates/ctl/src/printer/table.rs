@@ -54,7 +54,14 @@ pub(super) fn print(out: &mut Vec<u8>, answer: &Answer<'_>) -> bool {
         | Answer::MemberUpdate(..)
         | Answer::MemberPromote(..)
         | Answer::MoveLeader { .. }
-        | Answer::Alarms(_) => return false,
+        | Answer::Alarms(_)
+        | Answer::AuthStatus(_)
+        | Answer::AccessChanged(..)
+        | Answer::User(..)
+        | Answer::Users(_)
+        | Answer::Role(..)
+        | Answer::Roles(_)
+        | Answer::Downgrade(..) => return false,
     };
     out.extend_from_slice(draw(titles, &rows).as_bytes());
     true

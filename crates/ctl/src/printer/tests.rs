@@ -6,6 +6,8 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
+use api::authpb::Permission;
+use api::authpb::permission::Type;
 use api::etcdserverpb::response_op::Response;
 use api::etcdserverpb::{AlarmMember, DowngradeInfo, LeaseStatus, Member, ResponseOp};
 use api::mvccpb::{Event, KeyValue};
@@ -328,4 +330,70 @@ fn alarms() {
 #[test]
 fn alarms_disarmed_have_no_header() {
     check("alarms_disarmed_none", &Answer::Alarms(&AlarmResponse::default()));
+}
+
+#[test]
+fn auth_status() {
+    let response = AuthStatusResponse { header: head(0), enabled: true, auth_revision: 67 };
+    check("auth_status", &Answer::AuthStatus(&response));
+}
+
+#[test]
+fn changes_of_users_and_roles() {
+    check("access_changed", &Answer::AccessChanged(head(3).as_ref(), "User alice created"));
+}
+
+#[test]
+fn user_get() {
+    let response = AuthUserGetResponse { header: head(3), roles: vec!["r1".into(), "r2".into()] };
+    check("user_get", &Answer::User(&response, "alice"));
+}
+
+#[test]
+fn user_without_roles() {
+    let response = AuthUserGetResponse { header: head(3), ..Default::default() };
+    check("user_get_none", &Answer::User(&response, "alice"));
+}
+
+#[test]
+fn user_list() {
+    let response = AuthUserListResponse { header: head(3), users: vec!["alice".into(), "root".into()] };
+    check("user_list", &Answer::Users(&response));
+}
+
+fn permission(perm_type: Type, key: &[u8], range_end: &[u8]) -> Permission {
+    Permission {
+        perm_type: perm_type.into(),
+        key: Bytes::copy_from_slice(key),
+        range_end: Bytes::copy_from_slice(range_end),
+    }
+}
+
+#[test]
+fn role_get() {
+    let perm = vec![
+        permission(Type::Read, b"foo", b""),
+        permission(Type::Write, b"foo1", b"foo3"),
+        permission(Type::Readwrite, b"pp", b"pq"),
+        permission(Type::Read, b"z\xff", b"\0"),
+    ];
+    check("role_get", &Answer::Role(&AuthRoleGetResponse { header: head(3), perm }, "r"));
+}
+
+#[test]
+fn the_role_root_permits_everything() {
+    let perm = vec![permission(Type::Readwrite, b"", b"\0")];
+    check("role_get_root", &Answer::Role(&AuthRoleGetResponse { header: head(3), perm }, "root"));
+}
+
+#[test]
+fn role_list() {
+    let response = AuthRoleListResponse { header: head(3), roles: vec!["r1".into(), "r2".into()] };
+    check("role_list", &Answer::Roles(&response));
+}
+
+#[test]
+fn downgrade() {
+    let response = DowngradeResponse { header: head(0), version: "3.7".into() };
+    check("downgrade", &Answer::Downgrade("validate", &response));
 }

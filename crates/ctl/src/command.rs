@@ -2,6 +2,7 @@
 
 mod alarm;
 mod auth;
+mod check;
 mod compaction;
 mod completion;
 mod defrag;
@@ -86,6 +87,7 @@ pub(crate) static ROOT: Command = Command {
     action: Action::Parent(&[
         &alarm::COMMAND,
         &auth::COMMAND,
+        &check::COMMAND,
         &compaction::COMMAND,
         &completion::COMMAND,
         &defrag::COMMAND,

@@ -91,6 +91,7 @@ each_target! {
         assert!(grown("etcd_server_proposals_applied_total") >= 10.0);
         assert!(grown("etcd_mvcc_put_total") >= 10.0 || grown("etcd_debugging_mvcc_put_total") >= 10.0);
         assert!(grown("etcd_disk_wal_fsync_duration_seconds_count") >= 1.0);
+        assert!(metric(&after, "process_resident_memory_bytes") > 1e6);
     }
 
     /// What is not there is not found, and what only tells cannot be told.

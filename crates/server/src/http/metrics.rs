@@ -12,6 +12,14 @@ pub(super) fn serve(rpc: &Rpc) -> Response<Body> {
     respond(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", render(rpc))
 }
 
+/// The memory that this process holds, where the kernel tells.
+fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kibibytes: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kibibytes * 1024)
+}
+
 fn render(rpc: &Rpc) -> String {
     let shared = &rpc.shared;
     let raft = rpc.node.status();
@@ -59,6 +67,9 @@ fn render(rpc: &Rpc) -> String {
     page.one("etcd_server_quota_backend_bytes", "gauge", "The quota.", shared.quota.limit().unwrap_or(0));
     page.one("etcd_mvcc_db_total_size_in_bytes", "gauge", "Size of the state on disk.", size);
     page.one("etcd_mvcc_db_total_size_in_use_in_bytes", "gauge", "Live bytes.", shared.reader.live_bytes());
+    if let Some(bytes) = resident_bytes() {
+        page.one("process_resident_memory_bytes", "gauge", "Resident memory size in bytes.", bytes);
+    }
     let counters = &shared.counters;
     page.one("etcd_mvcc_put_total", "counter", "Keys put.", counters.puts.get());
     page.one("etcd_mvcc_delete_total", "counter", "Keys deleted.", counters.deletes.get());

@@ -139,6 +139,7 @@ impl Applier {
             Command::MemberUpdate(request) => cluster::update(shared, txn, request),
             Command::MemberPromote(request) => cluster::promote(shared, txn, &request),
             Command::MembersKeep(request) => cluster::keep(shared, txn, request),
+            Command::DowngradeSet(request) => cluster::set_downgrade(shared, txn, request.target),
             Command::QuotaAlarm(request) => alarm::apply_quota(shared, txn, &request),
             Command::AuthChange(request) => match &request.change {
                 Some(change) => auth::apply(shared, txn, entry.index, identity.as_ref(), change)?,

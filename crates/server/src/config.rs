@@ -91,6 +91,8 @@ pub struct Config {
     pub quota_backend_bytes: Option<u64>,
     /// Whether NOSPACE ends by itself when there is room in the quota again.
     pub quota_auto_disarm: bool,
+    /// How often a leader looks whether a downgrade is over; zero for never.
+    pub downgrade_check_time: Duration,
     /// Largest request, in bytes.
     pub max_request_bytes: usize,
     /// Most compares, and most operations of each branch, of a transaction.
@@ -168,6 +170,7 @@ impl Default for Config {
             snapshot_catchup_entries: 5000,
             quota_backend_bytes: Some(QUOTA_BYTES_DEFAULT),
             quota_auto_disarm: true,
+            downgrade_check_time: Duration::from_secs(5),
             max_request_bytes: 1_572_864,
             max_txn_ops: 128,
             max_concurrent_streams: u32::MAX,

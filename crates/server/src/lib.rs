@@ -29,6 +29,7 @@ mod corrupt;
 mod counters;
 mod dial;
 mod divergence;
+mod downgrade;
 mod error;
 pub mod flags;
 #[cfg(any(test, feature = "fuzzing"))]

@@ -124,6 +124,10 @@ impl Command {
         Self::encoded(40, request)
     }
 
+    pub(crate) fn downgrade_set(request: &api::internal::DowngradeSet) -> Self {
+        Self::encoded(41, request)
+    }
+
     pub(crate) fn auth_change(change: Change) -> Self {
         Self::encoded(60, &AuthChange { change: Some(change) })
     }

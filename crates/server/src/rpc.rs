@@ -221,6 +221,9 @@ impl Rpc {
             "/etcdserverpb.Maintenance/MoveLeader" => {
                 maintenance::move_leader(self, &messages.only().await?).await
             }
+            "/etcdserverpb.Maintenance/Downgrade" => {
+                maintenance::downgrade(self, caller, &messages.only().await?).await
+            }
             "/etcdserverpb.Maintenance/HashKV" => maintenance::hash_kv(self, &messages.only().await?).await,
             "/v3electionpb.Election/Campaign" => {
                 let request = messages.only().await?;

@@ -21,6 +21,7 @@ use crate::compactor::{Compactions, Worker};
 use crate::config::Config;
 use crate::corrupt::Checker;
 use crate::divergence;
+use crate::downgrade;
 use crate::error::{Error, Result};
 use crate::leaderless;
 use crate::leases::{self, Timekeeper};
@@ -362,6 +363,10 @@ impl Parts {
         server.background.spawn(versions::watch(Arc::clone(&shared), node.clone(), calls.clone()));
         if let Some(retention) = retention {
             server.background.spawn(auto_compaction::run(Arc::clone(&shared), node.clone(), retention));
+        }
+        if !config.downgrade_check_time.is_zero() {
+            let (shared, node, calls) = (Arc::clone(&shared), node.clone(), calls.clone());
+            server.background.spawn(downgrade::watch(shared, node, calls, config.downgrade_check_time));
         }
         server.background.spawn(space::run(Arc::clone(&shared), node.clone(), config.quota_auto_disarm));
         // From the first call on, a leader keeps the leases' time.

@@ -294,6 +294,38 @@ async fn a_leader_can_be_removed_through_any_member_and_the_others_go_on() {
     cluster.end().await;
 }
 
+/// Every call of every service.
+const CALLS: &[(&str, &str)] = &[
+    ("etcdserverpb.KV", "Range RangeStream Put DeleteRange Txn Compact"),
+    ("etcdserverpb.Watch", "Watch"),
+    ("etcdserverpb.Lease", "LeaseGrant LeaseRevoke LeaseKeepAlive LeaseTimeToLive LeaseLeases"),
+    ("etcdserverpb.Cluster", "MemberAdd MemberRemove MemberUpdate MemberList MemberPromote"),
+    ("etcdserverpb.Maintenance", "Alarm Status Defragment Hash HashKV Snapshot MoveLeader Downgrade"),
+    (
+        "etcdserverpb.Auth",
+        "AuthEnable AuthDisable AuthStatus Authenticate UserAdd UserGet UserList UserDelete \
+         UserChangePassword UserGrantRole UserRevokeRole RoleAdd RoleGet RoleList RoleDelete \
+         RoleGrantPermission RoleRevokePermission",
+    ),
+    ("v3electionpb.Election", "Campaign Proclaim Leader Observe Resign"),
+    ("v3lockpb.Lock", "Lock Unlock"),
+    ("grpc.health.v1.Health", "Check List Watch"),
+];
+
+/// Walks over all calls: a learner serves but two of them, and of ranges those that are serializable.
+async fn refuses_what_is_not_for_learners(learner: &Client) {
+    let mut served = Vec::new();
+    for (service, methods) in CALLS {
+        for method in methods.split_whitespace() {
+            let (status, _) = learner.raw(&format!("/{service}/{method}"), common::frame(&[])).await;
+            if !status.is(status::NOT_SUPPORTED_FOR_LEARNER) {
+                served.push(method);
+            }
+        }
+    }
+    assert_eq!(served, ["Status", "Snapshot"]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_learner_answers_little_until_it_is_promoted() {
     let mut cluster = Cluster::start(&["a"]).await;
@@ -328,6 +360,8 @@ async fn a_learner_answers_little_until_it_is_promoted() {
     for (refused, expected) in refused.iter().zip(expected) {
         assert!(refused.is(expected), "{refused:?}");
     }
+
+    refuses_what_is_not_for_learners(cluster.client("l")).await;
 
     let mut promoted = None;
     eventually(async || {

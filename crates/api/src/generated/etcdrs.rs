@@ -23,7 +23,7 @@ pub struct Request {
     pub term: u64,
     #[prost(
         oneof = "request::Command",
-        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 40, 60"
+        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 40, 41, 60"
     )]
     pub command: ::core::option::Option<request::Command>,
 }
@@ -71,6 +71,8 @@ pub mod request {
         MembersKeep(super::MembersKeep),
         #[prost(message, tag = "40")]
         QuotaAlarm(super::QuotaAlarm),
+        #[prost(message, tag = "41")]
+        DowngradeSet(super::DowngradeSet),
         #[prost(message, tag = "60")]
         AuthChange(super::AuthChange),
     }
@@ -186,6 +188,12 @@ pub struct ClusterVersionSet {
     /// As etcd writes it: major.minor.0.
     #[prost(string, tag = "1")]
     pub version: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DowngradeSet {
+    /// major.minor.0; empty when there is no downgrade any more.
+    #[prost(string, tag = "1")]
+    pub target: ::prost::alloc::string::String,
 }
 /// What a member asks of another, most often of the leader.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -21,6 +21,7 @@ use crate::error::{Error, Result};
 use crate::member::Shared;
 
 const VERSION_KEY: &[u8] = b"version";
+const DOWNGRADE_KEY: &[u8] = b"downgrade";
 
 /// Who belongs to the cluster. Written by the Applier only.
 #[derive(Debug)]
@@ -52,6 +53,8 @@ struct Known {
     removed: BTreeSet<u64>,
     /// `major.minor.0`, once decided.
     version: Option<String>,
+    /// What it is being downgraded to, as `major.minor.0`.
+    downgrade: Option<String>,
 }
 
 impl Members {
@@ -111,6 +114,11 @@ impl Members {
         self.read().version.clone()
     }
 
+    /// The version the cluster is being downgraded to, as `major.minor.0`.
+    pub(crate) fn downgrade(&self) -> Option<String> {
+        self.read().downgrade.clone()
+    }
+
     fn look_at_own(&self) {
         let known = self.read();
         let standing = match known.members.get(&self.own_id) {
@@ -157,9 +165,12 @@ impl Known {
             known.removed.extend(<[u8; 8]>::try_from(id).map(u64::from_be_bytes));
         }
         drop(records);
-        known.version = backend
-            .get(Table::Cluster, VERSION_KEY)?
-            .map(|version| String::from_utf8_lossy(&version).into_owned());
+        let version = |key| -> backend::Result<Option<String>> {
+            let version = backend.get(Table::Cluster, key)?;
+            Ok(version.map(|version| String::from_utf8_lossy(&version).into_owned()))
+        };
+        known.version = version(VERSION_KEY)?;
+        known.downgrade = version(DOWNGRADE_KEY)?;
         Ok(known)
     }
 }
@@ -256,6 +267,19 @@ pub(super) fn promote(shared: &Shared, txn: &mut WriteTxn<'_>, request: &MemberP
 pub(super) fn set_version(shared: &Shared, txn: &mut WriteTxn<'_>, version: String) -> Answer {
     txn.tx().put(Table::Cluster, VERSION_KEY, version.as_bytes());
     shared.members.write().version = Some(version);
+    done(txn)
+}
+
+/// Begins a downgrade, or ends the one there is.
+pub(super) fn set_downgrade(shared: &Shared, txn: &mut WriteTxn<'_>, target: String) -> Answer {
+    if target.is_empty() {
+        txn.tx().delete(Table::Cluster, DOWNGRADE_KEY);
+        shared.members.write().downgrade = None;
+    } else {
+        txn.tx().put(Table::Cluster, DOWNGRADE_KEY, target.as_bytes());
+        tracing::info!(target_version = target, "the server is ready to downgrade");
+        shared.members.write().downgrade = Some(target);
+    }
     done(txn)
 }
 

@@ -1,7 +1,7 @@
 //! The flags about keeping house: compaction and space.
 
 use super::table::{Flag, Kind, flag};
-use super::value::boolean;
+use super::value::{boolean, duration};
 
 pub(super) const FLAGS: &[Flag] = &[
     flag(
@@ -21,6 +21,16 @@ pub(super) const FLAGS: &[Flag] = &[
         "History that auto-compaction keeps: hours or revisions, or a duration such as 30m (0: no auto-compaction).",
         |c, v| {
             v.clone_into(&mut c.auto_compaction.retention);
+            Ok(())
+        },
+    ),
+    flag(
+        "downgrade-check-time",
+        Kind::Duration,
+        "5s",
+        "Duration of time between two checks whether a downgrade is over (0: none).",
+        |c, v| {
+            c.downgrade_check_time = duration(v)?;
             Ok(())
         },
     ),

@@ -112,10 +112,10 @@ async fn hash_kv(source: &Source, request: Request<Incoming>) -> Response<Body> 
     }
 }
 
-/// Nothing is ever downgraded yet, but a member that asks wants to know that the cluster agrees.
+/// Whether the cluster is being downgraded; a member that asks wants to know that the cluster agrees.
 async fn downgrade_enabled(source: &Source) -> Response<Body> {
     match crate::read::barrier(&source.node, source.request_timeout).await {
-        Ok(()) => text(StatusCode::OK, "false"),
+        Ok(()) => text(StatusCode::OK, source.shared.members.downgrade().is_some().to_string()),
         Err(status) => {
             text(StatusCode::INTERNAL_SERVER_ERROR, format!("failed linearized read: {}\n", status.text()))
         }

@@ -1,11 +1,11 @@
-//! Maintenance: Status, Alarm, Defragment, Hash, HashKV, MoveLeader.
+//! Maintenance: Status, Alarm, Defragment, Hash, HashKV, MoveLeader, Downgrade.
 
 use std::sync::Arc;
 
 use api::etcdserverpb::alarm_request::AlarmAction;
 use api::etcdserverpb::{
-    AlarmRequest, AlarmResponse, AlarmType, DefragmentResponse, DowngradeInfo, HashKvRequest, HashResponse,
-    MoveLeaderRequest, MoveLeaderResponse, StatusResponse,
+    AlarmRequest, AlarmResponse, AlarmType, DefragmentResponse, DowngradeInfo, DowngradeRequest,
+    HashKvRequest, HashResponse, MoveLeaderRequest, MoveLeaderResponse, StatusResponse,
 };
 use api::status;
 use backend::{Backend, Table};
@@ -15,7 +15,9 @@ use super::caller::Caller;
 use super::{Failure, Framed, Rpc, blocking, decode, frame, health, kv};
 use crate::apply::Output;
 use crate::calls;
+use crate::downgrade;
 use crate::flags::ETCD_VERSION;
+use crate::member::Shared;
 use crate::proposal::Command;
 
 pub(super) fn status(rpc: &Rpc) -> Framed {
@@ -45,8 +47,23 @@ pub(super) fn status(rpc: &Rpc) -> Framed {
         is_learner: shared.members.is_learner(),
         storage_version: shared.members.version().unwrap_or_default(),
         db_size_quota: shared.quota.limit().map_or(-1, signed),
-        downgrade_info: Some(DowngradeInfo::default()),
+        downgrade_info: Some(downgrade_info(shared)),
     }))
+}
+
+fn downgrade_info(shared: &Shared) -> DowngradeInfo {
+    match shared.members.downgrade() {
+        Some(target_version) => DowngradeInfo { enabled: true, target_version },
+        None => DowngradeInfo::default(),
+    }
+}
+
+pub(super) async fn downgrade(rpc: &Arc<Rpc>, caller: &Caller, raw: &Bytes) -> Framed {
+    let request: DowngradeRequest = decode(raw)?;
+    rpc.root(caller).await?;
+    let timeout = rpc.limits.request_timeout;
+    let response = downgrade::answer(&rpc.shared, &rpc.node, timeout, &request).await?;
+    Ok(frame::message(&response))
 }
 
 pub(super) async fn alarm(rpc: &Arc<Rpc>, caller: &Caller, raw: &Bytes) -> Framed {

@@ -321,54 +321,6 @@ mod newer {
             assert!(!status.downgrade_info.unwrap().enabled);
         }
 
-        /// A downgrade is to the version before, and one at a time. It lowers the cluster's version until it is called off.
-        async fn a_downgrade_is_checked_enabled_and_called_off(member) {
-            use pb::downgrade_request::DowngradeAction::{Cancel, Enable, Validate};
-            let mut member = member;
-            let downgrade = async |member: &e2e::Member, action: i32, target: &str| {
-                let request = pb::DowngradeRequest { action, version: target.into() };
-                member.maintenance().downgrade(request).await
-            };
-            let version = |answer: Result<tonic::Response<pb::DowngradeResponse>, tonic::Status>| {
-                answer.unwrap().into_inner().version
-            };
-            let cluster_is = async |member: &e2e::Member, version: &str| {
-                e2e::eventually("the cluster's version", async || {
-                    (status(member).await.storage_version == version).then_some(())
-                })
-                .await;
-            };
-            let (validate, enable, cancel) = (Validate.into(), Enable.into(), Cancel.into());
-            let refusals = [
-                ("x", Code::InvalidArgument, "etcdserver: wrong downgrade target version format"),
-                ("3.7", Code::InvalidArgument, "etcdserver: invalid downgrade target version"),
-                ("3.5.0", Code::InvalidArgument, "etcdserver: invalid downgrade target version"),
-            ];
-            for (target, code, text) in refusals {
-                refused(downgrade(&member, validate, target).await, code, text);
-                refused(downgrade(&member, enable, target).await, code, text);
-            }
-            refused(downgrade(&member, 9, "3.6").await, Code::Unknown, "etcdserver: unknown method");
-            assert_eq!(version(downgrade(&member, cancel, "").await), "3.7", "there is nothing to call off");
-            assert_eq!(version(downgrade(&member, validate, "3.6.0").await), "3.7");
-            assert!(!status(&member).await.downgrade_info.unwrap().enabled);
-
-            assert_eq!(version(downgrade(&member, enable, "3.6").await), "3.7");
-            cluster_is(&member, "3.6.0").await;
-            member.stop("TERM").await;
-            member.launch().await;
-            let info = status(&member).await.downgrade_info.unwrap();
-            assert_eq!((info.enabled, &*info.target_version), (true, "3.6.0"));
-            refused(
-                downgrade(&member, validate, "3.5").await,
-                Code::FailedPrecondition,
-                "etcdserver: cluster has a downgrade job in progress",
-            );
-            assert_eq!(version(downgrade(&member, cancel, "").await), "3.6");
-            assert!(!status(&member).await.downgrade_info.unwrap().enabled);
-            cluster_is(&member, "3.7.0").await;
-        }
-
         /// An alarm action that is not in the list does no harm. (The reference crashes.)
         async fn an_unknown_alarm_action_does_no_harm(member) {
             let request = pb::AlarmRequest { action: 9, ..Default::default() };

@@ -13,6 +13,9 @@ use crate::tree::Tree;
 use crate::view::{Shared, View, lock};
 use crate::{Error, KeyMeta, KvHash, RangeOptions, RangeResult, Result, Revision};
 
+/// What a key takes up in an answer beside itself and its value: numbers, and the room to hold it.
+const KEY_OVERHEAD: usize = 96;
+
 /// Reads committed state from any thread. Cheap to clone; never meets the writer's lock, because there is none.
 ///
 /// When the [store is replaced](crate::Store::replace), every reader goes over to the new one; each call sees one of the two, and what
@@ -81,6 +84,28 @@ impl Reader {
     #[must_use]
     pub fn count(&self, key: &[u8], range_end: &[u8]) -> i64 {
         options::count(range::ranks(&self.current.load().view.load().tree, Span::new(key, range_end)).len())
+    }
+
+    /// At least the bytes that the keys of a range take up in an answer, were it read now. Only the keys, the limit and whether
+    /// values are wanted are looked at. Costs a step for each key.
+    #[must_use]
+    pub fn weigh(&self, options: &RangeOptions) -> u64 {
+        let shared = self.current.load();
+        let view = shared.view.load();
+        let ranks = range::ranks(&view.tree, options.span());
+        let all = options.is_filtered() || options.target != crate::Target::Key;
+        let limit = if all { usize::MAX } else { options.limit().saturating_add(1) };
+        let keys = if options.order == crate::Order::Descend {
+            let wanted = limit.min(ranks.len());
+            view.tree.iter(ranks.end - wanted).take(wanted)
+        } else {
+            view.tree.iter(ranks.start).take(limit.min(ranks.len()))
+        };
+        let weight = |item: crate::tree::Item<'_>| {
+            let value = if options.keys_only { 0 } else { item.meta().value_size };
+            (KEY_OVERHEAD + item.key_len() + value) as u64
+        };
+        keys.map(weight).sum()
     }
 
     /// A range in chunks, of which the encoded keys take up about half of `chunk_bytes` to twice that; all at one revision. Sort order and

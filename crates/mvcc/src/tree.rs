@@ -226,6 +226,11 @@ impl Item<'_> {
         self.leaf.meta(self.at)
     }
 
+    pub(crate) fn key_len(&self) -> usize {
+        let keys = self.leaf.keys();
+        keys.prefix().len() + keys.suffix(self.at).len()
+    }
+
     pub(crate) fn key(&self) -> Bytes {
         self.leaf.keys().to_vec(self.at).into()
     }

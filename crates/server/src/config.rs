@@ -95,6 +95,8 @@ pub struct Config {
     pub downgrade_check_time: Duration,
     /// Largest request, in bytes.
     pub max_request_bytes: usize,
+    /// Bytes that large answers may take up together while they are made and sent; more of them wait.
+    pub answer_bytes_max: usize,
     /// Most compares, and most operations of each branch, of a transaction.
     pub max_txn_ops: usize,
     /// Most streams a client may have open on one connection.
@@ -172,6 +174,7 @@ impl Default for Config {
             quota_auto_disarm: true,
             downgrade_check_time: Duration::from_secs(5),
             max_request_bytes: 1_572_864,
+            answer_bytes_max: 256 * 1024 * 1024,
             max_txn_ops: 128,
             max_concurrent_streams: u32::MAX,
             grpc_keepalive_interval: Duration::from_secs(2 * 60 * 60),

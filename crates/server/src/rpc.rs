@@ -10,6 +10,7 @@
 
 mod auth;
 mod body;
+mod budget;
 mod caller;
 mod candidate;
 mod check;
@@ -44,6 +45,7 @@ use tokio::sync::mpsc;
 
 use body::UntilStopped;
 pub(crate) use body::{Body, Frames};
+pub(crate) use budget::Budget;
 use caller::Caller;
 pub(crate) use caller::CommonName;
 use frame::Messages;
@@ -65,6 +67,8 @@ pub(crate) struct Rpc {
     pub(crate) calls: Calls,
     pub(crate) membership: Arc<Membership>,
     pub(crate) limits: Limits,
+    /// What answers may take up together.
+    pub(crate) budget: Arc<Budget>,
     /// Becomes true when the member begins to stop.
     pub(crate) stopping: tokio::sync::watch::Receiver<bool>,
     /// True while there has been no leader for so long that streams which require one are ended.
@@ -123,6 +127,7 @@ impl Rpc {
             };
         }
         match self.unary(path, &caller, &mut messages).await {
+            Ok(frame) if frame.len() >= budget::SMALL_BYTES => answer(Body::Large(self.budget.leave(frame))),
             Ok(frame) => answer(Body::Unary(Some(frame))),
             Err(failure) => failed(&failure),
         }

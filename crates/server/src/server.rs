@@ -32,7 +32,7 @@ use crate::parts::Parts;
 use crate::peer::{self, PeerPort};
 use crate::proposal::{Command, Proposals};
 use crate::publish;
-use crate::rpc::{Limits, Rpc};
+use crate::rpc::{Budget, Limits, Rpc};
 use crate::security::Security;
 use crate::serve::{self, Capacity};
 use crate::space;
@@ -374,12 +374,15 @@ impl Parts {
         server.background.spawn(Arc::clone(&timekeeper).follow());
         server.background.spawn(leases::expire(timekeeper));
         tracing::info!("ready to serve client requests");
+        let budget = Budget::new(config.answer_bytes_max);
+        server.background.spawn(Arc::clone(&budget).watch());
         let rpc = Arc::new(Rpc {
             shared,
             node,
             calls,
             membership,
             limits: limits(&config),
+            budget,
             stopping: stop.clone(),
             leaderless: without_leader,
             health: watch::Sender::new(true),

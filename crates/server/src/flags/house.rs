@@ -1,7 +1,7 @@
 //! The flags about keeping house: compaction and space.
 
 use super::table::{Flag, Kind, flag};
-use super::value::{boolean, duration};
+use super::value::{boolean, duration, number};
 
 pub(super) const FLAGS: &[Flag] = &[
     flag(
@@ -31,6 +31,16 @@ pub(super) const FLAGS: &[Flag] = &[
         "Duration of time between two checks whether a downgrade is over (0: none).",
         |c, v| {
             c.downgrade_check_time = duration(v)?;
+            Ok(())
+        },
+    ),
+    flag(
+        "max-answer-bytes",
+        Kind::Number("uint"),
+        "268435456",
+        "Memory for large answers that are made or sent at a time; more of them wait for their turn (etcd-rs's own).",
+        |c, v| {
+            c.answer_bytes_max = number(v)?;
             Ok(())
         },
     ),

@@ -11,6 +11,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::sync::mpsc;
 
 use super::Failure;
+use super::budget::Pieces;
 
 /// A source of framed messages that ends with a status: the answer of a streaming call.
 pub(crate) trait Frames: Send {
@@ -78,6 +79,8 @@ impl Frames for Told {
 pub(crate) enum Body {
     /// One gRPC message, then the status OK.
     Unary(Option<Bytes>),
+    /// One large gRPC message, then the status OK.
+    Large(Pieces),
     /// Messages as they come.
     Stream(Box<dyn Frames>),
     /// Plain HTTP.
@@ -90,6 +93,7 @@ impl std::fmt::Debug for Body {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Unary(_) => "Unary",
+            Self::Large(_) => "Large",
             Self::Stream(_) => "Stream",
             Self::Full(_) => "Full",
             Self::Done => "Done",
@@ -119,6 +123,13 @@ impl HttpBody for Body {
                 *this = Self::Done;
                 Frame::trailers(ok_trailers())
             }))),
+            Self::Large(pieces) => Poll::Ready(Some(Ok(match pieces.next() {
+                Ok(Some(piece)) => Frame::data(piece),
+                end => {
+                    *this = Self::Done;
+                    Frame::trailers(end.err().map_or_else(ok_trailers, |failure| failure.trailers()))
+                }
+            }))),
             Self::Stream(frames) => match frames.poll_frames(cx) {
                 Poll::Pending => Poll::Pending,
                 Poll::Ready(Some(Ok(bytes))) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
@@ -143,7 +154,7 @@ impl HttpBody for Body {
         match self {
             Self::Done => true,
             Self::Full(bytes) => bytes.is_empty(),
-            Self::Unary(_) | Self::Stream(_) => false,
+            Self::Unary(_) | Self::Large(_) | Self::Stream(_) => false,
         }
     }
 
@@ -151,7 +162,7 @@ impl HttpBody for Body {
         match self {
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Done => SizeHint::with_exact(0),
-            Self::Unary(_) | Self::Stream(_) => SizeHint::default(),
+            Self::Unary(_) | Self::Large(_) | Self::Stream(_) => SizeHint::default(),
         }
     }
 }

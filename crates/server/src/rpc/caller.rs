@@ -167,6 +167,7 @@ impl Rpc {
 }
 
 /// Somebody who was allowed to read.
+#[derive(Clone)]
 pub(super) struct Seen(Option<Identity>);
 
 impl Seen {

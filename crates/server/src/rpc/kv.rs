@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use api::etcdserverpb::RequestOp;
+use api::etcdserverpb::request_op::Request as Op;
 use api::etcdserverpb::{
     AlarmType, CompactionRequest, CompactionResponse, DeleteRangeRequest, PutRequest, RangeRequest,
     TxnRequest,
@@ -9,15 +11,19 @@ use api::etcdserverpb::{
 use api::internal::QuotaAlarm;
 use api::status::{self, Status};
 use bytes::Bytes;
+use mvcc::RangeOptions;
 
-use super::caller::Caller;
+use super::budget::{self, Share};
+use super::caller::{Caller, Seen};
 use super::{Failure, Framed, Rpc, blocking, check, decode, encode, frame};
 use crate::apply::{self, Output};
+use crate::member::Shared;
 use crate::proposal::Command;
 use crate::read::options;
 
-/// Above this many keys an answer is made on a thread of its own, so that nobody waits behind it.
+/// Above this many keys or bytes an answer is made on a thread of its own, so that nobody waits behind it.
 const LARGE_KEYS: i64 = 1000;
+const LARGE_BYTES: usize = 1024 * 1024;
 
 /// So many compactions may overtake one read before it gives up.
 const OVERTAKEN_MAX: usize = 8;
@@ -34,17 +40,103 @@ pub(super) async fn range(rpc: &Arc<Rpc>, caller: &Caller, raw: Bytes) -> Framed
     let seen = rpc.may_read(caller, |permit| permit.range(&request)).await?;
     rpc.shared.counters.ranges.add(1);
     let options = options(&request);
-    let large = !request.range_end.is_empty()
-        && !request.count_only
-        && (request.limit <= 0 || request.limit > LARGE_KEYS)
-        && rpc.shared.reader.count(&request.key, &request.range_end) > LARGE_KEYS;
-    let shared = Arc::clone(&rpc.shared);
-    let answer = move || -> Framed {
-        let result = shared.reader.range(&options)?;
-        seen.still(&shared.users.rules())?;
-        encode::frame(&encode::Range::new(shared.header(result.revision), &result))
+    if options.count_only {
+        return read(&rpc.shared, &options, &seen);
+    }
+    let many = has_many_keys(&rpc.shared.reader, &options);
+    let past = options.revision > 0;
+    let bytes = if past && is_unlimited(&options) {
+        // Only what is read now can be weighed.
+        rpc.budget.guess()
+    } else if many {
+        let (reader, options) = (rpc.shared.reader.clone(), options.clone());
+        blocking(move || weigh(&reader, &options)).await?
+    } else {
+        weigh(&rpc.shared.reader, &options)
     };
-    if large { blocking(answer).await? } else { answer() }
+    if !many && !past && bytes < budget::SMALL_BYTES {
+        return read(&rpc.shared, &options, &seen);
+    }
+    let mut share = rpc.budget.reserve(bytes).await;
+    loop {
+        let frame = if many || bytes > LARGE_BYTES {
+            let (shared, options, seen) = (Arc::clone(&rpc.shared), options.clone(), seen.clone());
+            blocking(move || read(&shared, &options, &seen)).await??
+        } else {
+            read(&rpc.shared, &options, &seen)?
+        };
+        if frame.len() <= share.bytes() || share.is_whole(&rpc.budget) {
+            return Ok(share.hold(frame));
+        }
+        // It has grown since it was weighed, or could not be. To wait for more while holding some would be a deadlock.
+        let bytes = 2 * frame.len();
+        drop((frame, share));
+        share = rpc.budget.reserve(bytes).await;
+    }
+}
+
+fn read(shared: &Shared, options: &RangeOptions, seen: &Seen) -> Framed {
+    let result = shared.reader.range(options)?;
+    seen.still(&shared.users.rules())?;
+    encode::frame(&encode::Range::new(shared.header(result.revision), &result))
+}
+
+/// Whether there may be many keys in the range, by what is asked for.
+fn is_unlimited(options: &RangeOptions) -> bool {
+    !options.range_end.is_empty() && (options.limit <= 0 || options.limit > LARGE_KEYS)
+}
+
+fn has_many_keys(reader: &mvcc::Reader, options: &RangeOptions) -> bool {
+    is_unlimited(options) && reader.count(&options.key, &options.range_end) > LARGE_KEYS
+}
+
+/// What an answer takes up while it is made: what was read, and then the answer itself beside it.
+fn weigh(reader: &mvcc::Reader, options: &RangeOptions) -> usize {
+    usize::try_from(2 * reader.weigh(options)).unwrap_or(usize::MAX)
+}
+
+/// Reserves what a transaction may read, or a delete in it give back: the more of either branch.
+async fn reserve(rpc: &Rpc, request: &TxnRequest) -> Result<Share, Failure> {
+    let (reader, guess) = (rpc.shared.reader.clone(), rpc.budget.guess());
+    let bytes = if walks_far(&reader, request) {
+        let request = request.clone();
+        blocking(move || weigh_txn(&reader, &request, guess)).await?
+    } else {
+        weigh_txn(&reader, request, guess)
+    };
+    Ok(rpc.budget.reserve(bytes).await)
+}
+
+/// Whether many keys must be looked at to weigh a transaction.
+fn walks_far(reader: &mvcc::Reader, request: &TxnRequest) -> bool {
+    request.success.iter().chain(&request.failure).any(|op| match &op.request {
+        Some(Op::RequestRange(range)) => has_many_keys(reader, &options(range)),
+        Some(Op::RequestDeleteRange(delete)) => delete.prev_kv && has_many_keys(reader, &deleted(delete)),
+        Some(Op::RequestTxn(nested)) => walks_far(reader, nested),
+        Some(Op::RequestPut(_)) | None => false,
+    })
+}
+
+/// The range that a delete gives back.
+fn deleted(request: &DeleteRangeRequest) -> RangeOptions {
+    RangeOptions::new(request.key.clone(), request.range_end.clone())
+}
+
+fn weigh_txn(reader: &mvcc::Reader, request: &TxnRequest, guess: usize) -> usize {
+    let branch = |ops: &[RequestOp]| -> usize {
+        let weights = ops.iter().map(|op| match &op.request {
+            Some(Op::RequestRange(range)) if range.count_only => 0,
+            Some(Op::RequestRange(range)) => match options(range) {
+                options if options.revision > 0 && is_unlimited(&options) => guess,
+                options => weigh(reader, &options),
+            },
+            Some(Op::RequestDeleteRange(delete)) if delete.prev_kv => weigh(reader, &deleted(delete)),
+            Some(Op::RequestTxn(nested)) => weigh_txn(reader, nested, guess),
+            _ => 0,
+        });
+        weights.fold(0, usize::saturating_add)
+    };
+    branch(&request.success).max(branch(&request.failure))
 }
 
 pub(super) async fn put(rpc: &Arc<Rpc>, caller: &Caller, raw: Bytes) -> Framed {
@@ -64,10 +156,20 @@ pub(super) async fn delete_range(rpc: &Arc<Rpc>, caller: &Caller, raw: Bytes) ->
     let request: DeleteRangeRequest = decode(&raw)?;
     check::delete_range(&request)?;
     let identity = rpc.permitted(caller, |permit| permit.delete_range(&request)).await?;
+    let mut share = Share::default();
+    if request.prev_kv {
+        let (reader, deleted) = (rpc.shared.reader.clone(), deleted(&request));
+        let bytes = if has_many_keys(&reader, &deleted) {
+            blocking(move || weigh(&reader, &deleted)).await?
+        } else {
+            weigh(&reader, &deleted)
+        };
+        share = rpc.budget.reserve(bytes).await;
+    }
     match rpc.shared.proposals.propose(Command::delete_range(raw).by(identity)).await? {
         Output::DeleteRange { revision, deleted, prevs } => {
             let header = rpc.shared.header(revision);
-            encode::frame(&encode::DeleteRange { header, deleted, prevs: &prevs })
+            Ok(share.hold(encode::frame(&encode::DeleteRange { header, deleted, prevs: &prevs })?))
         }
         other => Err(mismatched(&other)),
     }
@@ -77,24 +179,31 @@ pub(super) async fn txn(rpc: &Arc<Rpc>, caller: &Caller, raw: Bytes) -> Framed {
     let request: TxnRequest = decode(&raw)?;
     admit(rpc, apply::txn_cost(&request)).await?;
     check::txn(&request, rpc.limits.txn_ops)?;
-    let output = if check::read_only(&request) {
+    let (output, share) = if check::read_only(&request) {
         read_txn(rpc, caller, request).await?
     } else {
         let identity = rpc.permitted(caller, |permit| permit.txn(&request)).await?;
+        let share = reserve(rpc, &request).await?;
         match propose(rpc, Command::txn(raw).by(identity)).await? {
-            Output::Txn(output) => output,
+            Output::Txn(output) => (output, share),
             other => return Err(mismatched(&other)),
         }
     };
-    encode::frame(&encode::Txn { header: rpc.shared.header(output.revision), output: &output })
+    let header = rpc.shared.header(output.revision);
+    Ok(share.hold(encode::frame(&encode::Txn { header, output: &output })?))
 }
 
 /// A transaction that only reads goes past the log; one without a single linearizable range also past the barrier.
-async fn read_txn(rpc: &Arc<Rpc>, caller: &Caller, request: TxnRequest) -> Result<apply::TxnOutput, Failure> {
+async fn read_txn(
+    rpc: &Arc<Rpc>,
+    caller: &Caller,
+    request: TxnRequest,
+) -> Result<(apply::TxnOutput, Share), Failure> {
     if !check::serializable(&request) {
         rpc.barrier().await?;
     }
     let seen = rpc.may_read(caller, |permit| permit.txn(&request)).await?;
+    let share = reserve(rpc, &request).await?;
     rpc.shared.counters.txns.add(1);
     let reader = rpc.shared.reader.clone();
     // Any of its ranges may be large, and it is rare enough not to tell.
@@ -107,7 +216,7 @@ async fn read_txn(rpc: &Arc<Rpc>, caller: &Caller, request: TxnRequest) -> Resul
     });
     let evaluated = evaluated.await???;
     seen.still(&rpc.shared.users.rules())?;
-    Ok(evaluated)
+    Ok((evaluated, share))
 }
 
 pub(super) async fn compact(rpc: &Arc<Rpc>, raw: Bytes) -> Framed {

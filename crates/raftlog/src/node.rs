@@ -472,6 +472,12 @@ impl Node {
         }
     }
 
+    /// How many entries are committed that the application has not applied yet.
+    pub fn backlog(&self) -> u64 {
+        let committed = self.inner.log.positions().committed.map_or(0, |committed| committed.index);
+        committed.saturating_sub(self.inner.applied.borrow().map_or(0, |applied| applied.index))
+    }
+
     /// What the log has done so far.
     pub fn metrics(&self) -> Metrics {
         let log = self.inner.log.metrics();

@@ -101,6 +101,8 @@ pub struct Config {
     pub max_txn_ops: usize,
     /// Most streams a client may have open on one connection.
     pub max_concurrent_streams: u32,
+    /// How long a client with calls must leave between two pings; zero for five minutes.
+    pub grpc_keepalive_min_time: Duration,
     /// How long a connection is idle before the server asks whether the client is still there.
     pub grpc_keepalive_interval: Duration,
     /// How long the server waits for the answer.
@@ -177,6 +179,7 @@ impl Default for Config {
             answer_bytes_max: 256 * 1024 * 1024,
             max_txn_ops: 128,
             max_concurrent_streams: u32::MAX,
+            grpc_keepalive_min_time: Duration::from_secs(5),
             grpc_keepalive_interval: Duration::from_secs(2 * 60 * 60),
             grpc_keepalive_timeout: Duration::from_secs(20),
             watch_progress_notify_interval: Duration::from_secs(10 * 60),

@@ -35,6 +35,7 @@ pub mod flags;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod guard;
 mod hashes;
 mod http;
 mod leaderless;

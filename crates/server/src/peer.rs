@@ -84,7 +84,14 @@ impl PeerPort {
             let answer = move |request| http::answer(Arc::clone(&serving), request);
             let mut builder = serve::builder();
             builder.http2().keep_alive_interval(KEEPALIVE).keep_alive_timeout(KEEPALIVE);
-            listening.spawn(serve::connections(listener, builder, answer, connections_max, stop.clone()));
+            listening.spawn(serve::connections(
+                listener,
+                builder,
+                answer,
+                serve::RULES,
+                connections_max,
+                stop.clone(),
+            ));
         }
         Ok(Self { serving, listening, stopping, calls: None })
     }

@@ -33,6 +33,8 @@ use crate::clock::{Clock, unix_millis};
 const IN_FLIGHT_MAX: usize = 2;
 /// A batch is closed when it has grown to this many bytes.
 const BATCH_BYTES: usize = 512 * 1024;
+/// Requests are refused while so many committed entries wait to be applied, as in etcd.
+const BACKLOG_MAX: u64 = 5000;
 /// Requests are refused while this many bytes wait.
 const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -275,6 +277,9 @@ impl Proposals {
     }
 
     fn enqueue(self: &Arc<Self>, command: &Command) -> Result<oneshot::Receiver<Answer>, Status> {
+        if self.node.get().is_some_and(|node| node.backlog() > BACKLOG_MAX) {
+            return Err(status::REQUEST_TOO_MANY_REQUESTS);
+        }
         let (sender, receiver) = oneshot::channel();
         let deadline = self.clock.now() + self.timeout;
         let mut waiting = self.waiting();

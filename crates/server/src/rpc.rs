@@ -48,6 +48,7 @@ pub(crate) use body::{Body, Frames};
 pub(crate) use budget::Budget;
 use caller::Caller;
 pub(crate) use caller::CommonName;
+pub(crate) use encode::SEND_BYTES;
 use frame::Messages;
 pub(crate) use frame::push as push_frame;
 pub(crate) use status::Failure;

@@ -21,12 +21,13 @@ use tokio::task::JoinSet;
 
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::guard::{Guarded, Rules};
 use crate::listener::{Accepted, Listener, Wire};
 use crate::rpc::{CommonName, PollFirst, Rpc, is_grpc};
 
 /// How long open calls may go on after the member has been told to stop.
 const GRACE: Duration = Duration::from_millis(500);
-/// How long a client may take to send the head of a plain HTTP request.
+/// How long a client may take to begin, and to send the head of a plain HTTP request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a connection on a port with and without TLS may take to show which it is.
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -75,6 +76,11 @@ pub(crate) fn raise_file_limit() {
     }
 }
 
+/// How connections are watched on either port. Members may ping each other as they like.
+pub(crate) const RULES: Rules = Rules { begin: HEADER_TIMEOUT, ping_interval: None };
+/// The time between pings where none is set; that of Go's gRPC.
+const PING_INTERVAL: Duration = Duration::from_secs(5 * 60);
+
 /// How HTTP is spoken on either port.
 pub(crate) fn builder() -> auto::Builder<PollFirst> {
     let mut builder = auto::Builder::new(PollFirst);
@@ -96,19 +102,21 @@ pub(crate) async fn clients(
     stopping: watch::Receiver<bool>,
 ) {
     let mut builder = builder();
-    let interval = config.grpc_keepalive_interval;
-    builder
-        .http2()
-        .max_concurrent_streams(config.max_concurrent_streams)
-        .keep_alive_interval((!interval.is_zero()).then_some(interval))
-        .keep_alive_timeout(config.grpc_keepalive_timeout);
+    let (interval, timeout) = (config.grpc_keepalive_interval, config.grpc_keepalive_timeout);
+    builder.http2().max_concurrent_streams(config.max_concurrent_streams);
+    if !interval.is_zero() && !timeout.is_zero() {
+        builder.http2().keep_alive_interval(interval).keep_alive_timeout(timeout);
+    }
+    let min_time = config.grpc_keepalive_min_time;
+    let ping_interval = if min_time.is_zero() { PING_INTERVAL } else { min_time };
+    let rules = Rules { ping_interval: Some(ping_interval), ..RULES };
     let answer = move |request: Request<Incoming>| {
         let rpc = Arc::clone(&rpc);
         async move {
             if is_grpc(&request) { rpc.serve(request).await } else { crate::http::serve(rpc, request).await }
         }
     };
-    connections(listener, builder, answer, connections_max, stopping).await;
+    connections(listener, builder, answer, rules, connections_max, stopping).await;
 }
 
 /// Answers the requests of every connection until `stopping` says so; then lets open calls end, for a moment. No connection is
@@ -117,6 +125,7 @@ pub(crate) async fn connections<A, F, B>(
     listener: Listener,
     builder: auto::Builder<PollFirst>,
     answer: A,
+    rules: Rules,
     connections_max: usize,
     mut stopping: watch::Receiver<bool>,
 ) where
@@ -138,19 +147,31 @@ pub(crate) async fn connections<A, F, B>(
         match accepted {
             Ok(Accepted::Tcp(socket)) => match listener.wire().clone() {
                 Wire::Plain => {
-                    connections.spawn(connection(socket, None, builder, answer, watcher));
+                    connections.spawn(connection(
+                        Guarded::new(socket, rules),
+                        None,
+                        builder,
+                        answer,
+                        watcher,
+                    ));
                 }
                 Wire::Tls(acceptor) => {
                     let remote = socket.peer_addr().ok();
                     connections.spawn(secured(acceptor, socket, remote, builder, answer, watcher));
                 }
                 Wire::Either(acceptor) => {
-                    connections.spawn(guessed(acceptor, socket, builder, answer, watcher));
+                    connections.spawn(guessed(acceptor, socket, rules, builder, answer, watcher));
                 }
             },
             Ok(Accepted::Unix(socket)) => match listener.wire().clone() {
                 Wire::Plain => {
-                    connections.spawn(connection(socket, None, builder, answer, watcher));
+                    connections.spawn(connection(
+                        Guarded::new(socket, rules),
+                        None,
+                        builder,
+                        answer,
+                        watcher,
+                    ));
                 }
                 Wire::Tls(acceptor) | Wire::Either(acceptor) => {
                     connections.spawn(secured(acceptor, socket, None, builder, answer, watcher));
@@ -172,6 +193,7 @@ pub(crate) async fn connections<A, F, B>(
 async fn guessed<A, F, B>(
     acceptor: Arc<Acceptor>,
     socket: TcpStream,
+    rules: Rules,
     builder: Arc<auto::Builder<PollFirst>>,
     answer: A,
     watcher: Watcher,
@@ -187,7 +209,7 @@ async fn guessed<A, F, B>(
             let remote = socket.peer_addr().ok();
             secured(acceptor, socket, remote, builder, answer, watcher).await;
         }
-        (Ok(Ok(1)), _) => connection(socket, None, builder, answer, watcher).await,
+        (Ok(Ok(1)), _) => connection(Guarded::new(socket, rules), None, builder, answer, watcher).await,
         (_, _) => tracing::debug!("a connection did not begin"),
     }
 }
@@ -208,7 +230,8 @@ async fn secured<I, A, F, B>(
 {
     if let Some(stream) = acceptor.accept(io, remote).await {
         let name = acceptor.common_name(&stream).map(|name| CommonName(name.into()));
-        connection(stream, name, builder, answer, watcher).await;
+        // Behind TLS etcd lets its clients ping as they like.
+        connection(Guarded::new(stream, RULES), name, builder, answer, watcher).await;
     }
 }
 

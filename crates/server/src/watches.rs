@@ -22,7 +22,7 @@ use mvcc::{Commit, Reader};
 use watch::{Hub, Outbox, StreamId};
 
 use crate::clock::Clock;
-use crate::rpc::push_frame;
+use crate::rpc::{SEND_BYTES, push_frame};
 
 /// An outbox takes events until it holds this many bytes.
 const OUTBOX_BYTES: usize = 1024 * 1024;
@@ -364,6 +364,8 @@ struct Buffer {
     frames: BytesMut,
     waker: Option<Waker>,
     ended: bool,
+    /// The bytes of a response that is larger than any may be; nothing can follow it.
+    too_large: Option<usize>,
 }
 
 impl StreamOutbox {
@@ -386,7 +388,14 @@ impl StreamOutbox {
 
 impl Outbox for StreamOutbox {
     fn push(&self, response: &[&[u8]]) {
-        push_frame(&mut self.buffer().frames, response);
+        let mut buffer = self.buffer();
+        let bytes = response.iter().map(|part| part.len()).sum();
+        if bytes > SEND_BYTES {
+            buffer.too_large = Some(bytes);
+        }
+        if buffer.too_large.is_none() {
+            push_frame(&mut buffer.frames, response);
+        }
     }
 
     fn has_room(&self) -> bool {
@@ -437,11 +446,16 @@ impl Stream {
         self.outbox.buffer().frames.len() < OUTBOX_BYTES
     }
 
-    /// Everything that waits to be sent; `None` when the hub has ended.
+    /// The bytes of a response that could not be sent, if that is why there are no more.
+    pub(crate) fn too_large(&self) -> Option<usize> {
+        self.outbox.buffer().too_large
+    }
+
+    /// Everything that waits to be sent; `None` when the hub has ended, or has a response that is too large.
     pub(crate) fn poll_take(&self, cx: &Context<'_>) -> Poll<Option<Bytes>> {
         let mut buffer = self.outbox.buffer();
         if buffer.frames.is_empty() {
-            if buffer.ended {
+            if buffer.ended || buffer.too_large.is_some() {
                 return Poll::Ready(None);
             }
             buffer.waker = Some(cx.waker().clone());
@@ -476,6 +490,21 @@ mod tests {
         txn.put("k".into(), value, LeaseId::NONE).unwrap();
         txn.end_request();
         txn.commit().unwrap()
+    }
+
+    #[test]
+    fn a_response_that_is_too_large_ends_its_stream_behind_what_came_before() {
+        let watches = Watches::new();
+        let stream = watches.open();
+        stream.outbox.push(&[b"small"]);
+        let part = vec![0; 1024 * 1024];
+        let parts = vec![&part[..]; 4096];
+        stream.outbox.push(&parts);
+        stream.outbox.push(&[b"late"]);
+        let cx = Context::from_waker(Waker::noop());
+        assert!(matches!(stream.poll_take(&cx), Poll::Ready(Some(frames)) if frames.ends_with(b"small")));
+        assert!(matches!(stream.poll_take(&cx), Poll::Ready(None)));
+        assert_eq!(stream.too_large(), Some(4 << 30));
     }
 
     fn responses(stream: &Stream) -> Vec<WatchResponse> {

@@ -1,4 +1,4 @@
-//! The flags about keeping house: compaction and space.
+//! The flags about keeping house, and limits on what clients may do.
 
 use super::table::{Flag, Kind, flag};
 use super::value::{boolean, duration, number};
@@ -31,6 +31,16 @@ pub(super) const FLAGS: &[Flag] = &[
         "Duration of time between two checks whether a downgrade is over (0: none).",
         |c, v| {
             c.downgrade_check_time = duration(v)?;
+            Ok(())
+        },
+    ),
+    flag(
+        "grpc-keepalive-min-time",
+        Kind::Duration,
+        "5s",
+        "Minimum interval that a client should wait before pinging the server (0: 5m).",
+        |c, v| {
+            c.grpc_keepalive_min_time = duration(v)?;
             Ok(())
         },
     ),

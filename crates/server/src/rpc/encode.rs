@@ -20,7 +20,7 @@ pub(crate) trait Encode {
 }
 
 /// Largest answer, as in etcd; a frame has room for twice that.
-const SEND_BYTES: usize = i32::MAX as usize;
+pub(crate) const SEND_BYTES: usize = i32::MAX as usize;
 
 /// `message` as one gRPC frame.
 ///

@@ -12,6 +12,7 @@ use api::status::{self, Code};
 use bytes::Bytes;
 
 use super::caller::Caller;
+use super::encode::SEND_BYTES;
 use super::frame::Messages;
 use super::{Failure, Frames, Rpc, decode};
 use crate::watches::Stream;
@@ -118,7 +119,10 @@ impl Frames for Call {
         match self.stream.poll_take(cx) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Some(frames)) => Poll::Ready(Some(Ok(frames))),
-            Poll::Ready(None) => Poll::Ready(Some(Err(status::STOPPED.into()))),
+            Poll::Ready(None) => Poll::Ready(Some(Err(match self.stream.too_large() {
+                Some(bytes) => Failure::too_large_to_send(bytes, SEND_BYTES),
+                None => status::STOPPED.into(),
+            }))),
         }
     }
 }

@@ -128,7 +128,9 @@ impl Config {
             election_timeout_max: election,
             enable_pre_vote: Some(self.pre_vote),
             enable_leader_restore: Some(false),
-            quorum_loss_probe_interval: Some(2 * election),
+            // A leader that nobody answers is silent for so long, that others may be elected. Its last heartbeat may be sent
+            // again for one election timeout of it; two others are what an election takes at most.
+            quorum_loss_probe_interval: Some(3 * election),
             snapshot_policy: openraft::SnapshotPolicy::LogsSinceLast(self.snapshot_entries),
             replication_lag_threshold: self.snapshot_entries.saturating_mul(2).max(self.keep_entries + 1),
             max_in_snapshot_log_to_keep: self.keep_entries,

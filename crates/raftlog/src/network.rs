@@ -8,7 +8,8 @@
 //!
 //! Entries go over one long stream for each peer, on which many batches are under way at once. Heartbeats and votes have a
 //! connection of their own, so that they never wait behind entries, and snapshots another. A connection that is silent
-//! is asked for a sign of life, and closed when none comes; openraft itself never gives a stream up.
+//! is asked for a sign of life, and closed when none comes, and a stream on which entries are not [answered](answers) ends;
+//! openraft itself never gives a stream up. A [heartbeat] that is not answered soon is sent again.
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -28,6 +29,7 @@ use openraft::{OptionalSend, Snapshot};
 use tonic::{Code, Status};
 use tonic_prost::ProstCodec;
 
+use self::answers::Unanswered;
 use self::dial::Answer;
 use self::links::{Links, Purpose};
 use self::wire::{AppendRequest, AppendResponse, TransferRequest, TransferResponse, VoteMessage};
@@ -36,7 +38,9 @@ use crate::record::{LogIdRecord, VoteRecord};
 use crate::state_machine::SnapshotData;
 use crate::types::{CommittedLeaderId, TypeConfig, Vote};
 
+mod answers;
 pub(crate) mod dial;
+mod heartbeat;
 pub(crate) mod links;
 pub(crate) mod service;
 pub(crate) mod snapshot;
@@ -49,6 +53,10 @@ const RETRY: Duration = Duration::from_millis(100);
 pub(crate) struct Network {
     pub(crate) links: Arc<Links>,
     pub(crate) answer: Arc<dyn Answer>,
+    /// How often a heartbeat is sent as long as it is not answered.
+    pub(crate) heartbeat: Duration,
+    /// How long a member may take to say what became of entries that it was sent.
+    pub(crate) patience: Duration,
     /// Where snapshots are put together before they are sent.
     pub(crate) snapshot_dir: PathBuf,
 }
@@ -59,6 +67,8 @@ pub(crate) struct Peer {
     purpose: Purpose,
     links: Arc<Links>,
     answer: Arc<dyn Answer>,
+    heartbeat: Duration,
+    patience: Duration,
     snapshot_dir: PathBuf,
 }
 
@@ -72,6 +82,8 @@ impl Network {
             purpose,
             links: Arc::clone(&self.links),
             answer: Arc::clone(&self.answer),
+            heartbeat: self.heartbeat,
+            patience: self.patience,
             snapshot_dir: self.snapshot_dir.clone(),
         }
     }
@@ -104,26 +116,30 @@ fn rpc_error(status: &Status) -> RPCError<TypeConfig> {
 }
 
 impl Peer {
-    /// Opens a stream of entries; it ends when the member is to be reached elsewhere.
-    async fn entries<S>(
-        &self,
-        input: S,
-    ) -> Result<impl Stream<Item = Result<AppendResponse, Status>> + use<S>, Status>
+    /// Opens a stream of entries; it ends when the member is to be reached elsewhere, or does not answer.
+    async fn entries<S>(&self, input: S) -> Result<BoxStream<'static, Result<AppendResponse, Status>>, Status>
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
     {
         let link = self.links.link(self.target, Purpose::Entries)?;
         let mut grpc = links::client(link.channel);
         grpc.ready().await.map_err(|error| Status::from_error(error.into()))?;
-        let requests = input.map(|request| AppendRequest::new(&request));
+        let unanswered = Arc::<Unanswered>::default();
+        let asked = Arc::clone(&unanswered);
+        let requests = input.map(move |request| {
+            asked.push();
+            AppendRequest::new(&request)
+        });
         let requests = self.links.request(self.target, requests);
         let path = PathAndQuery::from_static(wire::APPEND);
         let codec = ProstCodec::<AppendRequest, AppendResponse>::default();
-        let responses = grpc.streaming(requests, path, codec).await;
+        let responses = tokio::time::timeout(self.patience, grpc.streaming(requests, path, codec)).await;
+        let late = |_| Err(Status::deadline_exceeded("the stream of entries is not taken"));
+        let responses = responses.unwrap_or_else(late);
         let responses = responses.map_err(|status| self.links.heard(status))?.into_inner();
         let mut moved = link.moved;
         let moved = async move { moved.changed().await.ok() };
-        Ok(responses.take_until(moved.boxed()))
+        Ok(answers::in_time(responses.take_until(moved.boxed()), unanswered, self.patience))
     }
 
     async fn ask(
@@ -147,8 +163,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         _option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
         let message = AppendRequest::new(&request);
-        let answer: Result<AppendResponse, Status> =
-            self.links.unary(self.target, Purpose::Control, wire::HEARTBEAT, message).await;
+        let answer = heartbeat::send(&self.links, self.target, self.heartbeat, &message).await;
         let mut answer = answer.map_err(|status| rpc_error(&status))?;
         self.answer.heard(self.target, std::mem::take(&mut answer.beacon));
         Ok(match answer.into_raft() {

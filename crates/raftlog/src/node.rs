@@ -46,6 +46,10 @@ use crate::supervisor::{self, Parts};
 use crate::transfer::{Progress, Transfer, TransferError};
 use crate::types::{self, TypeConfig};
 
+/// How long another member may at least take to write entries that it was sent, and say so. A disk may be slow; one that has not
+/// finished by then is asked anew.
+const ANSWER: Duration = Duration::from_secs(5);
+
 pub(crate) type Raft = openraft::Raft<TypeConfig, StateMachine>;
 
 /// A handle to a member of the cluster. Cloning gives another handle to the same member.
@@ -218,6 +222,8 @@ impl Node {
         let network = Network {
             links: Arc::clone(&links),
             answer: Arc::clone(&answer),
+            heartbeat: config.heartbeat,
+            patience: ANSWER.max(5 * config.election_timeout),
             snapshot_dir: snapshot_dir.clone(),
         };
         let raft = Box::pin(Raft::new(config.id, openraft, network, log.clone(), state_machine));

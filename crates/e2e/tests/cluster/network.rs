@@ -152,7 +152,7 @@ faults! {
     }
 }
 
-/// With 400 ms for a way there and back, an election takes its time.
+/// As when nothing is said of it: a heartbeat's answer takes four intervals and more.
 fn far_apart() -> Shape {
-    Shape { heartbeat: Duration::from_millis(300), election: Duration::from_millis(3000), ..Shape::default() }
+    Shape { heartbeat: Duration::from_millis(100), election: Duration::from_millis(1000), ..Shape::default() }
 }

@@ -9,6 +9,7 @@ mod network;
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -298,6 +299,46 @@ async fn members_far_apart_have_a_leader_that_stays() {
     let mut leadership = cluster.node(leader).leadership();
     let lost = leadership.wait_for(|leadership| !leadership.is_leader);
     tokio::time::timeout(ELECTION * 3, lost).await.expect_err("it has ceased to lead");
+    cluster.shutdown().await;
+}
+
+/// A lost packet stops a connection for a while, and with it the heartbeat that is under way on it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_whose_connections_stall_stays_the_leader() {
+    let cuts = Cuts::default();
+    let mut cluster = Cluster::start_on(cuts.clone(), 3, 100_000).await;
+    let leader = cluster.leader().await;
+    let node = cluster.node(leader);
+    soon("a proposal", node.propose("before".into())).await.unwrap();
+    cuts.stall();
+    let mut leadership = node.leadership();
+    let lost = leadership.wait_for(|leadership| !leadership.is_leader);
+    tokio::time::timeout(ELECTION * 3, lost).await.expect_err("it has ceased to lead");
+    // By now the connection for entries has been found to be dead, too.
+    soon("a proposal", node.propose("after".into())).await.unwrap();
+    assert_eq!(cluster.leader().await, leader);
+    cluster.shutdown().await;
+}
+
+/// It answers pings, so its connection is fine; it is only that nothing comes of the entries.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_takes_entries_and_never_answers_is_asked_anew() {
+    let mut cluster = Cluster::start(3).await;
+    let leader = cluster.leader().await;
+    let (first, second) = (leader % 3 + 1, (leader + 1) % 3 + 1);
+    for follower in [first, second] {
+        cluster.stop(follower).await;
+        cluster.at(follower).listener.mute.store(1, Ordering::SeqCst);
+        cluster.open(follower).await;
+    }
+    cluster.leader().await;
+    let node = cluster.node(leader);
+    let last = soon("a proposal", node.propose("in the end".into())).await.unwrap();
+    for follower in [first, second] {
+        applied(&cluster.node(follower), last.index).await;
+        let unheard = cluster.at(follower).listener.mute.load(Ordering::SeqCst);
+        assert!(unheard == 0 || cluster.leader().await != leader, "nobody opened a stream of entries");
+    }
     cluster.shutdown().await;
 }
 

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::io;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -26,6 +28,8 @@ pub(crate) struct Cuts {
     attempts: Arc<watch::Sender<usize>>,
     /// How long bytes take, one way.
     delay: Arc<Mutex<Duration>>,
+    /// How often the connections of the time were stalled.
+    stalls: Arc<watch::Sender<u64>>,
 }
 
 /// Passes bytes on, each after a delay, until the reader ends.
@@ -78,6 +82,11 @@ impl Cuts {
         *self.delay.lock().unwrap() = delay;
     }
 
+    /// From now on nothing gets through the connections that there are; new ones work.
+    pub(crate) fn stall(&self) {
+        self.stalls.send_modify(|stalls| *stalls += 1);
+    }
+
     pub(crate) fn heal(&self) {
         self.cuts.send_replace(BTreeSet::new());
     }
@@ -117,13 +126,23 @@ impl Dial for Dialer {
             let (ours, theirs) = tokio::io::duplex(1 << 20);
             let delay = *this.cuts.delay.lock().unwrap();
             let mut cuts = this.cuts.cuts.subscribe();
+            let mut stalls = this.cuts.stalls.subscribe();
+            let begun = *stalls.borrow();
             tokio::spawn(async move {
                 let is_cut = cuts.wait_for(|cuts| cuts.contains(&(this.from, to)));
-                let ((ours, our_end), (theirs, their_end)) =
+                let ((mut ours, mut our_end), (mut theirs, mut their_end)) =
                     (tokio::io::split(theirs), tokio::io::split(socket));
+                let passed = async {
+                    tokio::select! {
+                        _ = pump(&mut ours, &mut their_end, delay) => return,
+                        _ = pump(&mut theirs, &mut our_end, delay) => return,
+                        _ = stalls.wait_for(|stalls| *stalls > begun) => {}
+                    }
+                    // Both ends stay open, and neither hears anything.
+                    std::future::pending().await
+                };
                 tokio::select! {
-                    _ = pump(ours, their_end, delay) => {}
-                    _ = pump(theirs, our_end, delay) => {}
+                    () = passed => {}
                     _ = is_cut => {}
                 }
             });
@@ -137,6 +156,8 @@ impl Dial for Dialer {
 #[derive(Debug)]
 pub(crate) struct Listener {
     pub(crate) url: String,
+    /// So many streams of entries are opened in vain: nobody answers on them.
+    pub(crate) mute: Arc<AtomicUsize>,
     socket: Option<TcpListener>,
     serving: Option<JoinHandle<()>>,
 }
@@ -145,7 +166,7 @@ impl Listener {
     pub(crate) async fn bind() -> Self {
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", socket.local_addr().unwrap());
-        Self { url, socket: Some(socket), serving: None }
+        Self { url, mute: Arc::default(), socket: Some(socket), serving: None }
     }
 
     pub(crate) fn member(&self) -> Member {
@@ -164,13 +185,21 @@ impl Listener {
                 }
             },
         };
+        let mute = Arc::clone(&self.mute);
         self.serving = Some(tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
             while let Ok((stream, _)) = socket.accept().await {
-                let peers = peers.clone();
-                let service = service_fn(move |request| {
-                    let peers = peers.clone();
-                    async move { Ok::<_, Infallible>(peers.serve(request).await) }
+                let (peers, mute) = (peers.clone(), Arc::clone(&mute));
+                let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
+                    let (peers, mute) = (peers.clone(), Arc::clone(&mute));
+                    async move {
+                        let is_append = request.uri().path().ends_with("/Append");
+                        let one_less = |left: usize| left.checked_sub(1);
+                        if is_append && mute.fetch_update(SeqCst, SeqCst, one_less).is_ok() {
+                            std::future::pending::<()>().await;
+                        }
+                        Ok::<_, Infallible>(peers.serve(request).await)
+                    }
                 });
                 connections.spawn(async move {
                     let builder = auto::Builder::new(TokioExecutor::new());

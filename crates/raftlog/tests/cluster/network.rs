@@ -139,7 +139,7 @@ impl Dial for Dialer {
                         _ = stalls.wait_for(|stalls| *stalls > begun) => {}
                     }
                     // Both ends stay open, and neither hears anything.
-                    std::future::pending().await
+                    std::future::pending::<()>().await;
                 };
                 tokio::select! {
                     () = passed => {}

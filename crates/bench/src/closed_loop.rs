@@ -6,13 +6,12 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
-use crate::server::now;
+use crate::server::{Target, now};
 use crate::stats::Histogram;
 use crate::wire::{Connection, Frame};
 
@@ -116,16 +115,14 @@ impl<L> Shared<'_, L> {
     }
 }
 
-/// Runs a loop over up to ten connections, spread over the addresses. Any failed request fails the loop: a bench of errors measures nothing.
-pub(crate) async fn run<L: Load>(
-    addresses: &[SocketAddr],
-    shape: Shape,
-    load: &RefCell<L>,
-) -> Result<Outcome> {
+/// Runs a loop over up to ten connections, spread over the targets. Any failed request fails the loop: a bench of errors measures nothing.
+pub(crate) async fn run<L: Load>(targets: &[Target], shape: Shape, load: &RefCell<L>) -> Result<Outcome> {
     let count = CONNECTIONS.min(shape.in_flight);
     let mut connections = Vec::with_capacity(count);
-    for &address in addresses.iter().cycle().take(count) {
-        connections.push(Connection::open(address).await.context("connecting")?);
+    for target in targets.iter().cycle().take(count) {
+        let mut connection = Connection::open(target.address).await.context("connecting")?;
+        connection.show(target.token.clone());
+        connections.push(connection);
     }
     let left = match shape.until {
         Until::Requests(requests) => requests,

@@ -71,6 +71,8 @@ pub(crate) enum LoadName {
     Expiry,
     /// Puts and reads through all members of a cluster of three.
     Cluster,
+    /// Puts and reads with authentication on, each beside the same with it off.
+    Auth,
 }
 
 impl Flags {

@@ -1,5 +1,6 @@
 //! The loads, by subject. Each runs against one server and adds its figures.
 
+pub(crate) mod auth;
 pub(crate) mod cluster;
 pub(crate) mod keys;
 pub(crate) mod kv;
@@ -30,7 +31,7 @@ impl Bench<'_> {
     async fn measure<L: Load>(&mut self, name: &str, shape: Shape, load: L) -> Result<Outcome> {
         let load = RefCell::new(load);
         let meter = Meter::start(self.server)?;
-        let outcome = run(&self.server.addresses(), shape, &load).await?;
+        let outcome = run(&self.server.targets(), shape, &load).await?;
         let figure = meter.outcome(self.server, &outcome)?;
         self.add(name, Unit::PerSecond, figure);
         self.server.settle().await?;

@@ -5,7 +5,7 @@
 //! because it shares the machine with what it measures; compare ratios and the server's CPU time a request
 //! rather than rates. The table and the plots go to `target/bench/`.
 //!
-//! It measures one member, and three, on one machine. It is no test: nothing fails because it is slow.
+//! It measures one member, and three, on one machine; one load shows what authentication costs. It is no test: nothing fails because it is slow.
 
 mod closed_loop;
 mod flags;
@@ -92,13 +92,14 @@ fn real_etcd() -> Result<PathBuf> {
 
 /// The groups in order: how often each runs, and what asks for it.
 async fn groups(flags: &Flags, products: &[Product], results: &mut Results) -> Result<()> {
-    use LoadName::{Cluster, Expiry, Fanout, Get, KeepAlive, Keys, Put, Serial, Txn};
-    let groups: [(&[LoadName], usize); 5] = [
+    use LoadName::{Auth, Cluster, Expiry, Fanout, Get, KeepAlive, Keys, Put, Serial, Txn};
+    let groups: [(&[LoadName], usize); 6] = [
         (&[Put, Get, Txn], flags.rounds),
         (&[Fanout, Serial], flags.rounds),
         (&[KeepAlive, Expiry], 1),
         (&[Keys], 1),
         (&[Cluster], flags.rounds),
+        (&[Auth], flags.rounds),
     ];
     for (group, (loads, rounds)) in groups.into_iter().enumerate() {
         for round in 0..rounds {
@@ -116,7 +117,8 @@ async fn groups(flags: &Flags, products: &[Product], results: &mut Results) -> R
                     1 => load::watch::all(&mut bench).await,
                     2 => load::lease::all(&mut bench).await,
                     3 => load::keys::all(&mut bench).await,
-                    _ => load::cluster::all(&mut bench).await,
+                    4 => load::cluster::all(&mut bench).await,
+                    _ => load::auth::all(&mut bench).await,
                 };
                 outcome.with_context(|| format!("measuring {}", products[product].name))?;
             }

@@ -54,6 +54,15 @@ pub(crate) struct Server {
     product: Product,
     directory: PathBuf,
     members: Vec<Member>,
+    /// What loads show as who they are, if authentication is on.
+    token: Option<String>,
+}
+
+/// Where a load connects, and the token it shows there.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    pub(crate) address: SocketAddr,
+    pub(crate) token: Option<String>,
 }
 
 /// One process of it.
@@ -79,7 +88,7 @@ impl Server {
                 Ok(Member { name, client: free_address()?, peer: free_address()?, child: None })
             })
             .collect::<Result<_>>()?;
-        let mut server = Self { product: product.clone(), directory, members };
+        let mut server = Self { product: product.clone(), directory, members, token: None };
         server.spawn()?;
         server.healthy().await?;
         Ok(server)
@@ -95,9 +104,15 @@ impl Server {
         self.members[0].client
     }
 
-    /// Where clients connect, one address for each member.
-    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
-        self.members.iter().map(|member| member.client).collect()
+    /// Where loads connect, one target for each member.
+    pub(crate) fn targets(&self) -> Vec<Target> {
+        let target = |member: &Member| Target { address: member.client, token: self.token.clone() };
+        self.members.iter().map(target).collect()
+    }
+
+    /// The token that loads show from now on.
+    pub(crate) fn show(&mut self, token: Option<String>) {
+        self.token = token;
     }
 
     /// What all its members together have used so far.

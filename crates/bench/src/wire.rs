@@ -55,6 +55,8 @@ pub(crate) struct Connection {
     output: Vec<u8>,
     written: usize,
     next_stream: u32,
+    /// What says in every request who asks.
+    token: Option<String>,
     /// Header fields the peer's dynamic table holds, oldest first. We only ever add these.
     indexed: Vec<(&'static str, String)>,
     send_window: i64,
@@ -79,6 +81,7 @@ impl Connection {
             output: PREFACE.to_vec(),
             written: 0,
             next_stream: 1,
+            token: None,
             indexed: Vec::new(),
             send_window: INITIAL_WINDOW,
             initial_send_window: INITIAL_WINDOW,
@@ -97,6 +100,11 @@ impl Connection {
             connection.turn().await?;
         }
         Ok(connection)
+    }
+
+    /// Sends this token with every request from now on.
+    pub(crate) fn show(&mut self, token: Option<String>) {
+        self.token = token;
     }
 
     /// Reads frames until the peer has confirmed our settings.
@@ -126,6 +134,9 @@ impl Connection {
         self.field(4, ":path", path.to_owned());
         self.field(31, "content-type", "application/grpc".to_owned());
         self.field(0, "te", "trailers".to_owned());
+        if let Some(token) = self.token.clone() {
+            self.field(0, "token", token);
+        }
         let length = self.output.len() - header_at - HEADER_BYTES;
         self.output[header_at + 1..header_at + 3].copy_from_slice(&u16_of(length).to_be_bytes());
         if !last {

@@ -119,9 +119,9 @@ async fn compact(bench: &mut Bench<'_>) -> Result<()> {
         frame(&messages::put(messages::key(number % total, total), messages::value(number)), out);
     };
     // Something to compact: a tenth of the keys get a second version.
-    let addresses = bench.server.addresses();
+    let targets = bench.server.targets();
     let shape = Shape { path: PUT, in_flight: 200, until: Until::Requests(total / 10) };
-    run(&addresses, shape, &Numbered::new(0, overwrite).into()).await?;
+    run(&targets, shape, &Numbered::new(0, overwrite).into()).await?;
     bench.server.settle().await?;
 
     let mut connection = Connection::open(bench.server.address()).await?;
@@ -138,7 +138,7 @@ async fn compact(bench: &mut Bench<'_>) -> Result<()> {
     let meter = Meter::start(bench.server)?;
     let shape = Shape { until: Until::Elapsed(bench.flags.window() * 2), ..shape };
     let writers = Numbered::new(total, overwrite).into();
-    let (took, outcome) = tokio::try_join!(compacting, run(&addresses, shape, &writers))?;
+    let (took, outcome) = tokio::try_join!(compacting, run(&targets, shape, &writers))?;
     let figure = meter.outcome(bench.server, &outcome)?;
     bench.add("put during compaction, 200 in flight", Unit::PerSecond, figure);
     let figure = Figure { value: took.as_secs_f64(), ..Figure::default() };

@@ -70,7 +70,7 @@ fn put_hot(number: u64, out: &mut Vec<u8>) {
 /// Writes every hot key once, which also warms the server up.
 pub(super) async fn fill(bench: &Bench<'_>) -> Result<()> {
     let shape = Shape { path: PUT, in_flight: 200, until: Until::Requests(HOT_KEYS) };
-    run(&bench.server.addresses(), shape, &Numbered::new(0, put_hot).into()).await?;
+    run(&bench.server.targets(), shape, &Numbered::new(0, put_hot).into()).await?;
     bench.server.settle().await
 }
 

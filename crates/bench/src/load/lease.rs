@@ -41,7 +41,7 @@ async fn grant(bench: &Bench<'_>, first: i64, count: usize, ttl: Duration) -> Re
         frame(&pb::LeaseGrantRequest { ttl, id: id.try_into().unwrap_or_default() }, out);
     });
     let until = Until::Requests(u64::try_from(count)?);
-    run(&bench.server.addresses(), Shape { path: LEASE_GRANT, in_flight: 200, until }, &load.into()).await?;
+    run(&bench.server.targets(), Shape { path: LEASE_GRANT, in_flight: 200, until }, &load.into()).await?;
     bench.server.settle().await
 }
 
@@ -125,7 +125,7 @@ async fn expiry(bench: &mut Bench<'_>) -> Result<()> {
         frame(&pb::PutRequest { lease, ..put }, out);
     });
     let until = Until::Requests(u64::try_from(leases)?);
-    run(&bench.server.addresses(), Shape { path: PUT, in_flight: 200, until }, &attach.into()).await?;
+    run(&bench.server.targets(), Shape { path: PUT, in_flight: 200, until }, &attach.into()).await?;
     renew_all(bench, first, leases).await?;
 
     let due = now() + EXPIRY_TTL;

@@ -35,7 +35,7 @@ pub(crate) async fn all(bench: &mut Bench<'_>) -> Result<()> {
 #[expect(clippy::cast_precision_loss, reason = "a rate needs no 53 bits")]
 async fn fanout(bench: &mut Bench<'_>) -> Result<()> {
     let puts = u64::try_from(bench.flags.scaled(2000))?;
-    let addresses = bench.server.addresses();
+    let targets = bench.server.targets();
     let mut audience = Audience::open(bench.server.address(), 1000, 10, "/fanout/", true).await?;
     let expected = puts * 1000;
     let meter = Meter::start(bench.server)?;
@@ -46,7 +46,7 @@ async fn fanout(bench: &mut Bench<'_>) -> Result<()> {
             frame(&messages::put(key.into(), messages::value(number)), out);
         });
         let shape = Shape { path: PUT, in_flight: 50, until: Until::Requests(puts) };
-        run(&addresses, shape, &load.into()).await
+        run(&targets, shape, &load.into()).await
     };
     let (outcome, arrived) = tokio::try_join!(writing, audience.listen(expected, DELIVERY_LIMIT))?;
     ensure!(arrived.events == expected, "{} of {expected} events arrived", arrived.events);
@@ -65,7 +65,7 @@ async fn fanout(bench: &mut Bench<'_>) -> Result<()> {
 
 /// One writer with one put in flight, and `watches` watches on its key over 100 streams.
 async fn serial_writer(bench: &mut Bench<'_>, watches: usize) -> Result<()> {
-    let addresses = bench.server.addresses();
+    let targets = bench.server.targets();
     let mut audience = Audience::open(bench.server.address(), watches, 100, "/serial/key", false).await?;
     let meter = Meter::start(bench.server)?;
     let written = Cell::new(None);
@@ -74,7 +74,7 @@ async fn serial_writer(bench: &mut Bench<'_>, watches: usize) -> Result<()> {
             frame(&messages::put("/serial/key".into(), messages::value(number)), out);
         });
         let shape = Shape { path: PUT, in_flight: 1, until: Until::Elapsed(bench.flags.window()) };
-        let outcome = run(&addresses, shape, &load.into()).await?;
+        let outcome = run(&targets, shape, &load.into()).await?;
         written.set(Some((outcome.latencies.count(), now())));
         anyhow::Ok(outcome)
     };

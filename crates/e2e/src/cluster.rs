@@ -14,7 +14,7 @@ use crate::disk::SmallDisk;
 use crate::member::Place;
 use crate::network::Network;
 use crate::programs::workspace;
-use crate::{Member, Settings, Target, eventually, ports};
+use crate::{Member, Session, Settings, Target, eventually, ports};
 
 /// How a cluster is started.
 #[derive(Debug, Clone)]
@@ -67,6 +67,8 @@ pub struct Cluster {
     members: Vec<Member>,
     network: Network,
     small_disk: Option<SmallDisk>,
+    /// What is shown to members when they are asked how they are.
+    token: Option<String>,
 }
 
 impl Cluster {
@@ -86,7 +88,7 @@ impl Cluster {
             places.push(place(&mut network, target, &shape, number).await);
         }
         let all = initial_cluster(places.iter());
-        let mut cluster = Self { target, shape, members: Vec::new(), network, small_disk: None };
+        let mut cluster = Self { target, shape, members: Vec::new(), network, small_disk: None, token: None };
         for place in &mut places {
             place.initial_cluster.clone_from(&all);
         }
@@ -133,6 +135,11 @@ impl Cluster {
         let place = self.members[number].place_mut();
         place.initial_cluster = all;
         place.joins = true;
+    }
+
+    /// Shows this token from now on when members are asked how they are, as they tell nobody when authentication is on.
+    pub fn show(&mut self, token: &str) {
+        self.token = Some(token.to_owned());
     }
 
     fn give_disk(&mut self, number: usize, bytes: u64) {
@@ -238,7 +245,9 @@ impl Cluster {
 
     async fn view(&self, member: usize) -> Option<View> {
         self.members[member].process()?;
-        let mut maintenance = self.members[member].maintenance();
+        let member_asked = &self.members[member];
+        let session = self.token.as_ref().map(|token| Session::with_token(member_asked, token));
+        let mut maintenance = session.unwrap_or_else(|| Session::nobody(member_asked)).maintenance();
         let asked = maintenance.status(pb::StatusRequest {});
         let status = tokio::time::timeout(Duration::from_millis(500), asked).await.ok()?.ok()?.into_inner();
         let id = status.header?.member_id;
@@ -302,6 +311,8 @@ async fn place(network: &mut Network, target: Target, shape: &Shape, number: usi
         format!("--election-timeout={}", shape.election.as_millis()),
         // The default since etcd 3.5.
         "--pre-vote=true".to_owned(),
+        // Passwords are not what is tested, and the usual cost is a good part of a second where others build.
+        "--bcrypt-cost=4".to_owned(),
     ];
     flags.extend(shape.snapshot_count.map(|count| format!("--snapshot-count={count}")));
     if target != Target::Real {

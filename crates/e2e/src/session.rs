@@ -59,8 +59,17 @@ impl Session {
     /// # Panics
     /// When it cannot be sent.
     pub fn with_token(member: &Member, token: &str) -> Self {
+        Self::nobody(member).showing(token)
+    }
+
+    /// Shows another token on the same connection.
+    ///
+    /// # Panics
+    /// When it cannot be sent.
+    #[must_use]
+    pub fn showing(&self, token: &str) -> Self {
         let token = token.parse().expect("a token is printable");
-        Self { channel: member.channel(), token: Token(Some(token)) }
+        Self { channel: self.channel.clone(), token: Token(Some(token)) }
     }
 
     /// Gets a token for a name and a password, and shows that.

@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
+use api::authpb::{Permission, permission};
 use api::etcdserverpb as pb;
+use api::etcdserverpb::auth_client::AuthClient;
 use api::v3electionpb::{
     CampaignRequest, CampaignResponse, LeaderKey, LeaderRequest, LeaderResponse, ProclaimRequest,
     ResignRequest,
@@ -12,7 +14,7 @@ use api::v3electionpb::{
 use api::v3lockpb::{LockRequest, LockResponse, UnlockRequest};
 use e2e::{Member, PATIENCE, each_target, eventually, keys, range, refused, revision};
 use tokio::task::JoinHandle;
-use tonic::{Code, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use etcd_rs_e2e as e2e;
 
@@ -374,6 +376,93 @@ each_target! {
             // Nothing changes, and the stream goes on.
             let more = tokio::time::timeout(Duration::from_millis(50), stream.message()).await;
             assert!(more.is_err(), "{more:?}");
+        }
+    }
+}
+
+/// A request with somebody's token.
+fn signed<T>(message: T, token: &str) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("token", token.parse().unwrap());
+    request
+}
+
+/// Turns authentication on, with the user `alice` who may do everything below `mine/`, and returns her token.
+async fn secure(member: &Member) -> String {
+    let mut auth = AuthClient::new(member.channel());
+    for (name, role) in [("root", "root"), ("alice", "r")] {
+        let add = pb::AuthUserAddRequest { name: name.into(), password: "pw".into(), ..Default::default() };
+        auth.user_add(add).await.unwrap();
+        auth.role_add(pb::AuthRoleAddRequest { name: role.into() }).await.unwrap();
+        let grant = pb::AuthUserGrantRoleRequest { user: name.into(), role: role.into() };
+        auth.user_grant_role(grant).await.unwrap();
+    }
+    let permission = Permission {
+        perm_type: permission::Type::Readwrite.into(),
+        key: "mine/".into(),
+        range_end: e2e::prefix_end("mine/"),
+    };
+    let grant = pb::AuthRoleGrantPermissionRequest { name: "r".into(), perm: Some(permission) };
+    auth.role_grant_permission(grant).await.unwrap();
+    auth.auth_enable(pb::AuthEnableRequest {}).await.unwrap();
+    let log_in = pb::AuthenticateRequest { name: "alice".into(), password: "pw".into() };
+    auth.authenticate(log_in).await.unwrap().into_inner().token
+}
+
+const DENIED: &str = "etcdserver: permission denied";
+const NOBODY: &str = "etcdserver: user name is empty";
+
+each_target! {
+    everywhere;
+
+    /// A lock takes the right to write its key and to read its line; who has none, or is nobody, is refused.
+    async fn a_lock_takes_rights(member) {
+        for lease in 1..=4 {
+            member.grant(lease, 100).await;
+        }
+        let token = secure(&member).await;
+        let lock = async |name: &'static str, lease: i64, token: Option<&str>| {
+            let request = LockRequest { name: name.into(), lease };
+            let request = token.map_or_else(|| Request::new(request.clone()), |token| signed(request.clone(), token));
+            member.locks().lock(request).await
+        };
+        refused(lock("mine", 1, None).await, Code::Unknown, NOBODY);
+        refused(lock("other", 2, Some(&token)).await, Code::Unknown, DENIED);
+        assert_eq!(lock("mine", 3, Some(&token)).await.unwrap().into_inner().key, "mine/3");
+        let unlock = async |key: &'static str, token: &str| {
+            member.locks().unlock(signed(UnlockRequest { key: key.into() }, token)).await
+        };
+        refused(unlock("other/2", &token).await, Code::Unknown, DENIED);
+        unlock("mine/3", &token).await.unwrap();
+    }
+
+    /// So does an election, and observing it the right to read.
+    async fn an_election_takes_rights(member) {
+        member.grant(1, 100).await;
+        member.grant(2, 100).await;
+        let token = secure(&member).await;
+        let campaign = async |name: &'static str, lease: i64| {
+            let request = CampaignRequest { name: name.into(), lease, value: "v".into() };
+            member.election().campaign(signed(request, &token)).await
+        };
+        refused(campaign("other", 1).await, Code::Unknown, DENIED);
+        let key = campaign("mine", 2).await.unwrap().into_inner().leader.unwrap();
+        refused(proclaim(&member, &key, "w").await, Code::Unknown, NOBODY);
+        let leader = async |name: &'static str| {
+            member.election().leader(signed(LeaderRequest { name: name.into() }, &token)).await
+        };
+        refused(leader("other").await, Code::Unknown, DENIED);
+        leader("mine").await.unwrap();
+        let observe = async |name: &'static str| {
+            let request = signed(LeaderRequest { name: name.into() }, &token);
+            let mut observer = member.election().observe(request).await?.into_inner();
+            tokio::time::timeout(PATIENCE, observer.message()).await.expect("in time")
+        };
+        assert_eq!(observe("mine").await.unwrap().unwrap().kv.unwrap().value, "v");
+        // 3.4 ends the stream without a word.
+        match observe("other").await {
+            Ok(told) => assert_eq!(told, None),
+            Err(status) => assert_eq!((status.code(), status.message()), (Code::Unknown, DENIED)),
         }
     }
 }

@@ -124,6 +124,8 @@ fn compare(member: &Member, format: &str, lines: &[&str]) {
     };
     let (theirs, ours) = (all(&theirs()), all(&ours()));
     for ((line, theirs), ours) in lines.iter().zip(theirs).zip(ours) {
+        // Of the role root newer servers, as ours, tell a range that the older etcdctl takes for a prefix without letters.
+        let theirs = Said { output: theirs.output.replace(" (prefix )", ""), ..theirs };
         assert_eq!(ours, theirs, "{line} in {format}");
     }
 }
@@ -156,6 +158,13 @@ fn users_and_roles_print_what_etcdctl_prints() {
     // Building it counts towards no test's time.
     e2e::programs();
     run(Target::Real, compare_all);
+}
+
+#[test]
+fn users_and_roles_of_ours_print_the_same() {
+    // Building it counts towards no test's time.
+    e2e::programs();
+    run(Target::Binary, compare_all);
 }
 
 async fn passwords(member: Member) {
@@ -192,4 +201,11 @@ fn passwords_are_typed_given_or_read() {
     // Building it counts towards no test's time.
     e2e::programs();
     run(Target::Real, passwords);
+}
+
+#[test]
+fn passwords_of_ours_are_too() {
+    // Building it counts towards no test's time.
+    e2e::programs();
+    run(Target::Binary, passwords);
 }

@@ -59,6 +59,7 @@
 mod commit;
 mod compaction;
 mod error;
+mod exchange;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -83,6 +84,7 @@ mod write;
 pub use commit::{Change, ChangeKind, Changes, Commit};
 pub use compaction::Compaction;
 pub use error::{Error, Result};
+pub use exchange::{Export, Import, Imported};
 pub use hash::KvHash;
 pub use options::{KeyMeta, Order, RangeOptions, RangeResult, Target};
 pub use read::{ReadTxn, Reader};

@@ -1,6 +1,7 @@
 //! The two records of ours in the `meta` table: one written by the writer, one by compaction, so that neither waits for the other.
 
-use backend::{Backend, Table};
+use backend::{Backend, ReadTx, Table};
+use bytes::Bytes;
 
 use crate::{Error, Result, Revision};
 
@@ -45,7 +46,16 @@ impl Default for Saved {
 
 impl State {
     pub(crate) fn load(backend: &dyn Backend) -> Result<Self> {
-        let Some([revision, scheduled, written]) = numbers(backend, STATE_KEY)? else {
+        Self::decode(backend.get(Table::Meta, STATE_KEY)?)
+    }
+
+    /// As it was at some moment.
+    pub(crate) fn load_from(view: &dyn ReadTx) -> Result<Self> {
+        Self::decode(view.get(Table::Meta, STATE_KEY)?)
+    }
+
+    fn decode(record: Option<Bytes>) -> Result<Self> {
+        let Some([revision, scheduled, written]) = numbers(record, STATE_KEY)? else {
             return Ok(Self::default());
         };
         Ok(Self { revision, scheduled, written: written.cast_unsigned() })
@@ -58,7 +68,16 @@ impl State {
 
 impl Saved {
     pub(crate) fn load(backend: &dyn Backend) -> Result<Self> {
-        let Some([finished, target, main, sub, deleted]) = numbers(backend, PROGRESS_KEY)? else {
+        Self::decode(backend.get(Table::Meta, PROGRESS_KEY)?)
+    }
+
+    /// As it was at some moment.
+    pub(crate) fn load_from(view: &dyn ReadTx) -> Result<Self> {
+        Self::decode(view.get(Table::Meta, PROGRESS_KEY)?)
+    }
+
+    fn decode(record: Option<Bytes>) -> Result<Self> {
+        let Some([finished, target, main, sub, deleted]) = numbers(record, PROGRESS_KEY)? else {
             return Ok(Self::default());
         };
         Ok(Self { finished, target, position: Revision::new(main, sub), deleted: deleted.cast_unsigned() })
@@ -75,8 +94,8 @@ fn bytes<const N: usize>(numbers: [i64; N]) -> Vec<u8> {
     std::iter::once(FORMAT).chain(numbers.into_iter().flat_map(i64::to_be_bytes)).collect()
 }
 
-fn numbers<const N: usize>(backend: &dyn Backend, key: &[u8]) -> Result<Option<[i64; N]>> {
-    let Some(record) = backend.get(Table::Meta, key)? else { return Ok(None) };
+fn numbers<const N: usize>(record: Option<Bytes>, key: &[u8]) -> Result<Option<[i64; N]>> {
+    let Some(record) = record else { return Ok(None) };
     let strange =
         || Error::corrupt(Table::Meta, key, format!("{} bytes that are no record of format 1", record.len()));
     let numbers = record.strip_prefix(&[FORMAT]).filter(|rest| rest.len() == 8 * N).ok_or_else(strange)?;

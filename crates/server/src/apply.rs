@@ -28,7 +28,7 @@ use mvcc::{ChangeKind, Commit, Store, WriteTxn};
 use prost::Message as _;
 use raftlog::{Application, ApplicationError, Applied, Entry};
 
-pub(crate) use alarm::Alarms;
+pub(crate) use alarm::{Alarms, alarm_key, alarm_of};
 pub(crate) use cluster::{Members, Standing};
 pub(crate) use meta::AppliedMeta;
 pub(crate) use output::{Answer, OpOutput, Output, TxnOutput};

@@ -109,6 +109,21 @@ pub(crate) async fn identity(
     Ok((identity, origin))
 }
 
+/// A member of a cluster that is founded by the flags alone, as etcd makes it of a snapshot: nobody is asked.
+///
+/// # Errors
+/// The flags contradict themselves.
+pub(crate) async fn founder(config: &Config) -> Result<(Identity, Origin)> {
+    let cluster = InitialCluster::of(config).await?;
+    cluster.check_advertised(config).await?;
+    cluster.check_duplicates()?;
+    let token = &config.initial_cluster_token;
+    let member_id = cluster.member_id(&config.name, token);
+    let members = cluster.members(token)?;
+    let cluster_id = initial_cluster::cluster_id(&members);
+    Ok((Identity { member_id, cluster_id }, Origin { joined: false, members }))
+}
+
 /// A member of a new cluster.
 async fn found(config: &Config, mut cluster: InitialCluster, dial: &dyn Dial) -> Result<(Identity, Origin)> {
     cluster.check_advertised(config).await?;

@@ -26,6 +26,9 @@ pub enum Error {
     /// The stored state could not be read or written.
     #[error(transparent)]
     Backend(#[from] backend::Error),
+    /// A snapshot or database file of etcd could not be read or written.
+    #[error(transparent)]
+    Snapshot(#[from] boltdb::Error),
     /// The keyspace could not be opened.
     #[error(transparent)]
     Mvcc(#[from] mvcc::Error),

@@ -31,6 +31,7 @@ mod dial;
 mod divergence;
 mod downgrade;
 mod error;
+mod exchange;
 pub mod flags;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
@@ -64,6 +65,7 @@ pub use config::{
     AutoCompaction, ClientTls, ClusterState, Config, Discovery, LogFormat, LogOutput, PeerTls, Registry,
 };
 pub use error::{Error, Result};
+pub use exchange::Restore;
 pub use flags::Launch;
 pub use server::Server;
 pub use tls::{Settings as TlsSettings, Version as TlsVersion};

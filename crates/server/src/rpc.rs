@@ -28,6 +28,7 @@ mod maintenance;
 mod own;
 mod range_stream;
 mod reflection;
+mod snapshot;
 mod status;
 mod watch;
 
@@ -180,6 +181,10 @@ impl Rpc {
             }),
             "/v3electionpb.Election/Observe" => Some(match messages.only().await {
                 Ok(request) => election::observe(self, caller, &request),
+                Err(failure) => Err(failure),
+            }),
+            "/etcdserverpb.Maintenance/Snapshot" => Some(match messages.only().await {
+                Ok(_) => Ok(snapshot::open(self)),
                 Err(failure) => Err(failure),
             }),
             "/grpc.health.v1.Health/Watch" => Some(match messages.only().await {

@@ -58,9 +58,7 @@ impl Alarms {
         let mut raised = BTreeMap::new();
         let mut records = backend.scan(Table::Alarm, &[], None)?;
         while let Some((key, origin)) = records.next()? {
-            if let Ok(key) = <[u8; 12]>::try_from(key) {
-                raised.insert(decode(key), Origin::of(origin));
-            }
+            raised.extend(alarm_of(key).map(|alarm| (alarm, Origin::of(origin))));
         }
         drop(records);
         *self.raised.write().unwrap_or_else(PoisonError::into_inner) = raised;
@@ -137,19 +135,18 @@ fn puts(request: &TxnRequest) -> bool {
     })
 }
 
-fn encode(alarm: i32, member: u64) -> [u8; 12] {
+/// The key of an alarm's record.
+pub(crate) fn alarm_key(alarm: i32, member: u64) -> [u8; 12] {
     let mut key = [0; 12];
     key[..4].copy_from_slice(&alarm.to_be_bytes());
     key[4..].copy_from_slice(&member.to_be_bytes());
     key
 }
 
-fn decode(key: [u8; 12]) -> (i32, u64) {
-    let (alarm, member) = key.split_at(4);
-    (
-        i32::from_be_bytes(alarm.try_into().expect("four of twelve bytes")),
-        u64::from_be_bytes(member.try_into().expect("eight of twelve bytes")),
-    )
+/// The alarm and the member that a record is about.
+pub(crate) fn alarm_of(key: &[u8]) -> Option<(i32, u64)> {
+    let (alarm, member) = key.split_first_chunk()?;
+    Some((i32::from_be_bytes(*alarm), u64::from_be_bytes(member.try_into().ok()?)))
 }
 
 pub(super) fn apply(shared: &Shared, txn: &mut WriteTxn<'_>, request: &AlarmRequest) -> Answer {
@@ -191,7 +188,7 @@ type Raised = BTreeMap<(i32, u64), Origin>;
 fn raise(raised: &mut Raised, txn: &mut WriteTxn<'_>, (alarm, member): (i32, u64), origin: Origin) {
     if let Entry::Vacant(vacant) = raised.entry((alarm, member)) {
         vacant.insert(origin);
-        txn.tx().put(Table::Alarm, &encode(alarm, member), origin.record());
+        txn.tx().put(Table::Alarm, &alarm_key(alarm, member), origin.record());
         tracing::warn!(member_id = member, alarm = name(alarm), "alarm raised");
     }
 }
@@ -200,7 +197,7 @@ fn raise(raised: &mut Raised, txn: &mut WriteTxn<'_>, (alarm, member): (i32, u64
 fn disarm(raised: &mut Raised, txn: &mut WriteTxn<'_>, (alarm, member): (i32, u64)) -> bool {
     let was_raised = raised.remove(&(alarm, member)).is_some();
     if was_raised {
-        txn.tx().delete(Table::Alarm, &encode(alarm, member));
+        txn.tx().delete(Table::Alarm, &alarm_key(alarm, member));
         tracing::warn!(member_id = member, alarm = name(alarm), "alarm disarmed");
     }
     was_raised
@@ -226,7 +223,8 @@ mod tests {
 
     #[test]
     fn a_record_names_alarm_and_member() {
-        assert_eq!(decode(encode(2, 0x8e9e_05c5_2164_694d)), (2, 0x8e9e_05c5_2164_694d));
+        assert_eq!(alarm_of(&alarm_key(2, 0x8e9e_05c5_2164_694d)), Some((2, 0x8e9e_05c5_2164_694d)));
+        assert_eq!(alarm_of(b"short"), None);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! How far the state has come: written in the same batch as the effects, and by nothing else.
 
-use backend::{Backend, Table, WriteTx};
+use backend::{Backend, ReadTx, Table, WriteTx};
 use bytes::Bytes;
 use raftlog::{Applied, Entry, LogId};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -30,7 +30,12 @@ pub(crate) struct AppliedMeta {
 
 impl AppliedMeta {
     pub(crate) fn open(backend: &dyn Backend) -> Result<Self> {
-        let Some(record) = backend.get(Table::Meta, APPLIED_KEY)? else { return Ok(Self::default()) };
+        Self::load(&*backend.read()?)
+    }
+
+    /// As it was at some moment.
+    pub(crate) fn load(view: &dyn ReadTx) -> Result<Self> {
+        let Some(record) = view.get(Table::Meta, APPLIED_KEY)? else { return Ok(Self::default()) };
         // Without the last two words it is from before members could be compared right after a restart.
         if ![24, 40].contains(&record.len()) {
             return Err(Error::DataDir(format!(
@@ -45,7 +50,7 @@ impl AppliedMeta {
             last: Some(LogId { term: words[0], index: words[1] }),
             hash: words[2],
             compared: words.get(3).copied().zip(words.get(4).copied()).filter(|(index, _)| *index != 0),
-            membership: backend.get(Table::Meta, MEMBERSHIP_KEY)?,
+            membership: view.get(Table::Meta, MEMBERSHIP_KEY)?,
             membership_dirty: false,
             passed: Vec::new(),
         })

@@ -78,6 +78,19 @@ impl DataDir {
         Ok(Self { state: member.join("state"), member, initialized })
     }
 
+    /// Makes what will be a `member` directory, under another name until it is complete.
+    ///
+    /// # Errors
+    /// The directory is there, or cannot be made.
+    pub(crate) fn create(member: &Path) -> Result<Self> {
+        if member.exists() {
+            return Err(Error::DataDir(format!("{} exists", member.display())));
+        }
+        private_dir(member)?;
+        write_synced(&member.join("FORMAT"), format!("{FORMAT}\n").as_bytes())?;
+        Ok(Self { state: member.join("state"), member: member.to_owned(), initialized: true })
+    }
+
     /// The identity that was given at the first start.
     pub(crate) fn identity(&self) -> Result<Option<Identity>> {
         let path = self.member.join("IDENTITY");

@@ -56,6 +56,7 @@ pub use crate::concurrency::{Leadership, Lock, Observer, Session};
 pub use crate::error::{Error, Result};
 pub use crate::kv::{Compact, Delete, Get, Put};
 pub use crate::lease::LeaseKeeper;
+pub use crate::maintenance::SnapshotStream;
 pub use crate::options::{ConnectOptions, TlsOptions};
 pub use crate::txn::{Comparand, Compare, Op, Txn};
 pub use crate::watch::{Watch, WatchStream};

@@ -9,8 +9,9 @@ use api::etcdserverpb::downgrade_request::DowngradeAction;
 use api::etcdserverpb::{
     AlarmMember, AlarmRequest, AlarmResponse, AlarmType, DefragmentRequest, DefragmentResponse,
     DowngradeRequest, DowngradeResponse, HashKvRequest, HashKvResponse, HashRequest, HashResponse,
-    MoveLeaderRequest, MoveLeaderResponse, StatusRequest, StatusResponse,
+    MoveLeaderRequest, MoveLeaderResponse, SnapshotRequest, SnapshotResponse, StatusRequest, StatusResponse,
 };
+use tonic::Streaming;
 
 use crate::retry::Repeat;
 use crate::{Client, Result};
@@ -74,6 +75,14 @@ impl Client {
         call.await
     }
 
+    /// The member's whole state at one moment, as etcd's database file in pieces, the last of which is a SHA-256 of all others.
+    pub async fn snapshot(&self) -> Result<SnapshotStream> {
+        let call = self.core.unary(Repeat::Harmless, SnapshotRequest {}, |stub, request| async move {
+            stub.maintenance().snapshot(request).await
+        });
+        Ok(SnapshotStream { pieces: call.await? })
+    }
+
     /// All alarms raised in the cluster.
     pub async fn alarms(&self) -> Result<AlarmResponse> {
         self.alarm(Repeat::Harmless, AlarmAction::Get, MemberId::default(), AlarmType::None).await
@@ -107,5 +116,21 @@ impl Client {
             .core
             .unary(repeat, request, |stub, request| async move { stub.maintenance().alarm(request).await });
         call.await
+    }
+}
+
+/// The pieces of a [snapshot](Client::snapshot), as they come.
+#[derive(Debug)]
+pub struct SnapshotStream {
+    pieces: Streaming<SnapshotResponse>,
+}
+
+impl SnapshotStream {
+    /// The next piece; `None` when that was all.
+    ///
+    /// # Errors
+    /// The server failed, or the connection broke; what has come is no whole snapshot.
+    pub async fn next(&mut self) -> Result<Option<SnapshotResponse>> {
+        Ok(self.pieces.message().await?)
     }
 }

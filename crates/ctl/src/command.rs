@@ -22,6 +22,7 @@ pub(crate) mod options;
 mod put;
 mod role;
 mod session;
+mod snapshot;
 mod tokens;
 mod txn;
 mod user;
@@ -104,6 +105,7 @@ pub(crate) static ROOT: Command = Command {
         &options::COMMAND,
         &put::COMMAND,
         &role::COMMAND,
+        &snapshot::COMMAND,
         &txn::COMMAND,
         &user::COMMAND,
         &version::COMMAND,

@@ -141,6 +141,11 @@ impl Globals {
         self.duration("command-timeout")
     }
 
+    /// The same, for requests that may take as long as they do unless somebody said otherwise.
+    pub(crate) fn explicit_timeout(&self) -> Option<Duration> {
+        self.parsed.is_set("command-timeout").then(|| self.command_timeout())
+    }
+
     /// A client for all endpoints.
     pub(crate) async fn connect(&self) -> Outcome<Client> {
         let mut endpoints = self.discovered().await?;

@@ -27,6 +27,7 @@ use crate::go;
 
 pub(crate) use json::string as json_string;
 pub(crate) use simple::{interval, prefix_end};
+pub(crate) use size::si;
 
 /// The values of `--write-out`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +90,7 @@ pub(crate) enum Answer<'a> {
     Roles(&'a AuthRoleListResponse),
     /// What was asked, and the answer.
     Downgrade(&'a str, &'a DowngradeResponse),
+    SnapshotStatus(&'a SnapshotStatus),
 }
 
 /// Whether the keys of a lease were asked for.
@@ -110,6 +112,18 @@ impl Health {
     fn took(&self) -> String {
         go::Duration::from(self.took).to_string()
     }
+}
+
+/// What is in a snapshot.
+#[derive(Debug, Default)]
+pub(crate) struct SnapshotStatus {
+    pub(crate) hash: u32,
+    pub(crate) revision: i64,
+    pub(crate) total_keys: usize,
+    /// Of the database in the file, in bytes.
+    pub(crate) total_size: u64,
+    /// Of etcd's storage; empty before 3.6.
+    pub(crate) version: String,
 }
 
 /// How to print.

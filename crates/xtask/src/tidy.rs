@@ -16,7 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("bench", &["api", "client"]),
     ("boltdb", &[]),
     ("client", &["api", "tls"]),
-    ("ctl", &["api", "backend", "boltdb", "client", "mvcc"]),
+    ("ctl", &["api", "boltdb", "client", "server"]),
     ("lease", &["api", "backend"]),
     ("mvcc", &["api", "backend"]),
     ("raftlog", &[]),

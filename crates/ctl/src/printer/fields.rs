@@ -80,6 +80,13 @@ impl Fields<'_> {
             Answer::AccessChanged(header, _) => self.header(*header),
             Answer::Role(response, _) => self.role(response),
             Answer::Roles(response) => self.roles(response),
+            Answer::SnapshotStatus(status) => {
+                self.field("Hash", status.hash);
+                self.field("Revision", status.revision);
+                self.field("Keys", status.total_keys);
+                self.field("Size", status.total_size);
+                self.field("Version", &status.version);
+            }
             // Refused before it comes here.
             Answer::MemberAdd(_)
             | Answer::MemberRemove(..)

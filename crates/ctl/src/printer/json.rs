@@ -15,7 +15,7 @@ use api::etcdserverpb::{
 };
 use api::mvccpb::{Event, KeyValue};
 
-use super::{Answer, Health};
+use super::{Answer, Health, SnapshotStatus};
 
 /// One line, with its newline. `hex` matters to members alone.
 pub(super) fn print(answer: &Answer<'_>, hex: bool) -> Vec<u8> {
@@ -64,9 +64,21 @@ pub(super) fn print(answer: &Answer<'_>, hex: bool) -> Vec<u8> {
         Answer::Downgrade(_, response) => {
             Object::new().header(response.header.as_ref()).text("version", &response.version).end()
         }
+        Answer::SnapshotStatus(status) => snapshot_status(status),
     };
     text.push('\n');
     text.into_bytes()
+}
+
+/// Every key is there, whatever its value.
+fn snapshot_status(status: &SnapshotStatus) -> String {
+    Object::new()
+        .raw("hash", &status.hash.to_string())
+        .raw("revision", &status.revision.to_string())
+        .raw("totalKey", &status.total_keys.to_string())
+        .raw("totalSize", &status.total_size.to_string())
+        .raw("version", &string(&status.version))
+        .end()
 }
 
 /// An object in the making; each method adds a key.

@@ -38,7 +38,9 @@ pub(super) fn print(out: &mut Vec<u8>, answer: &Answer<'_>) -> Outcome<bool> {
         Answer::LeaseRevoke(..) => {
             return Err(Failure::bad_feature("marshal unsupported for type *clientv3.LeaseRevokeResponse"));
         }
-        Answer::Health(_) | Answer::Status(_) | Answer::HashKv(_) => return Ok(false),
+        Answer::Health(_) | Answer::Status(_) | Answer::HashKv(_) | Answer::SnapshotStatus(_) => {
+            return Ok(false);
+        }
     };
     out.extend_from_slice(&message);
     Ok(true)

@@ -11,7 +11,7 @@ use api::mvccpb::KeyValue;
 use api::mvccpb::event::EventType;
 use api::{LeaseId, MemberId};
 
-use super::{Answer, Health, ShowKeys, alarm_name, header, size};
+use super::{Answer, Health, ShowKeys, SnapshotStatus, alarm_name, header, size};
 
 #[derive(Clone, Copy)]
 pub(super) struct Style {
@@ -59,6 +59,7 @@ pub(super) fn print(out: &mut Vec<u8>, answer: &Answer<'_>, style: Style) {
         Answer::Health(endpoints) => endpoints.iter().for_each(|health| line(out, health_line(health))),
         Answer::Status(endpoints) => rows(out, endpoints.iter().map(status_row)),
         Answer::HashKv(endpoints) => rows(out, endpoints.iter().map(hash_kv_row)),
+        Answer::SnapshotStatus(status) => rows(out, std::iter::once(snapshot_row(status))),
         Answer::Alarms(response) => response.alarms.iter().for_each(|alarm| line(out, alarm_line(alarm))),
         Answer::AuthStatus(response) => {
             line(out, format!("Authentication Status: {}", response.enabled));
@@ -240,6 +241,16 @@ pub(super) fn status_row((endpoint, status): &(String, StatusResponse)) -> Vec<S
         status.errors.join(", "),
         downgrade.target_version,
         downgrade.enabled.to_string(),
+    ]
+}
+
+pub(super) fn snapshot_row(status: &SnapshotStatus) -> Vec<String> {
+    vec![
+        format!("{:x}", status.hash),
+        status.revision.to_string(),
+        status.total_keys.to_string(),
+        size::si(status.total_size),
+        status.version.clone(),
     ]
 }
 

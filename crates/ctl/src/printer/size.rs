@@ -2,7 +2,7 @@
 
 const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
 
-pub(super) fn si(bytes: u64) -> String {
+pub(crate) fn si(bytes: u64) -> String {
     let mut unit = 0;
     let mut scale: u128 = 1;
     while u128::from(bytes) >= scale * 1000 && unit + 1 < UNITS.len() {

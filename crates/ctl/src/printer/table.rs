@@ -3,7 +3,7 @@
 //! Titles are centred, cells are on the right, and a cell of more than thirty characters is broken at its spaces, so that
 //! the lines are as even as can be.
 
-use super::simple::{hash_kv_row, member_row, status_row};
+use super::simple::{hash_kv_row, member_row, snapshot_row, status_row};
 use super::{Answer, Health};
 
 /// Cells are broken beyond this width.
@@ -30,6 +30,7 @@ const STATUS: &[&str] = &[
     "DOWNGRADE ENABLED",
 ];
 const HASH_KV: &[&str] = &["ENDPOINT", "HASH", "HASH REVISION"];
+const SNAPSHOT: &[&str] = &["HASH", "REVISION", "TOTAL KEYS", "TOTAL SIZE", "VERSION"];
 
 /// Returns whether there is a table for this answer.
 pub(super) fn print(out: &mut Vec<u8>, answer: &Answer<'_>) -> bool {
@@ -38,6 +39,7 @@ pub(super) fn print(out: &mut Vec<u8>, answer: &Answer<'_>) -> bool {
         Answer::Health(endpoints) => (HEALTH, endpoints.iter().map(health_row).collect()),
         Answer::Status(endpoints) => (STATUS, endpoints.iter().map(status_row).collect()),
         Answer::HashKv(endpoints) => (HASH_KV, endpoints.iter().map(hash_kv_row).collect()),
+        Answer::SnapshotStatus(status) => (SNAPSHOT, vec![snapshot_row(status)]),
         Answer::Get(_)
         | Answer::Put(_)
         | Answer::Delete(_)

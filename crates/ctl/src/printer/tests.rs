@@ -328,6 +328,18 @@ fn alarms() {
 }
 
 #[test]
+fn what_is_in_a_snapshot() {
+    let status = SnapshotStatus {
+        hash: 0xe77b_60d9,
+        revision: 194,
+        total_keys: 8,
+        total_size: 45_056,
+        version: "3.7.0".to_owned(),
+    };
+    check("snapshot_status", &Answer::SnapshotStatus(&status));
+}
+
+#[test]
 fn alarms_disarmed_have_no_header() {
     check("alarms_disarmed_none", &Answer::Alarms(&AlarmResponse::default()));
 }

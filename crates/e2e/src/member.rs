@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 use api::etcdserverpb::{
@@ -111,6 +111,32 @@ impl Member {
         let mut member = Self::placed(target, settings, place);
         member.launch().await;
         member
+    }
+
+    /// A fresh member that does not run, whose data comes from a snapshot by the command line of its kind, which is given
+    /// `flags` as well. How that ended comes with it.
+    ///
+    /// # Panics
+    /// When the command cannot be run.
+    pub fn restored(target: Target, snapshot: &Path, flags: &[&str]) -> (Self, Output) {
+        let member = Self::placed(target, Settings::default(), Place::alone(false));
+        let program = match target {
+            Target::Real => real_etcd().join("etcdctl"),
+            Target::InProcess | Target::Binary => programs().ctl.clone(),
+        };
+        let place = &member.place;
+        let output = Command::new(program)
+            .env("ETCDCTL_API", "3")
+            .args(["snapshot", "restore"])
+            .arg(snapshot)
+            .arg("--data-dir")
+            .arg(member.data_dir())
+            .args(["--name", &place.name, "--initial-cluster", &place.initial_cluster])
+            .args(["--initial-advertise-peer-urls", &place.peer_url])
+            .args(flags)
+            .output()
+            .expect("the client can be run");
+        (member, output)
     }
 
     /// A member that is yet to be started.

@@ -77,6 +77,12 @@ impl Hashes {
     }
 }
 
+impl Extend<(u64, u64)> for Hashes {
+    fn extend<I: IntoIterator<Item = (u64, u64)>>(&mut self, known: I) {
+        known.into_iter().for_each(|(index, hash)| self.push(index, hash));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

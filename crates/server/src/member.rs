@@ -77,7 +77,8 @@ pub(crate) struct AppliedPosition {
 /// Rolling hashes of the applied entries: at the last of them, and where members are compared.
 #[derive(Debug, Default)]
 struct History {
-    last: (u64, u64),
+    /// Nothing as long as there is no entry: an entry at index 0 is one.
+    last: Option<(u64, u64)>,
     passed: Hashes,
 }
 
@@ -99,8 +100,8 @@ impl AppliedPosition {
         self.term.store(meta.term(), Ordering::Release);
         self.index.store(meta.index(), Ordering::Release);
         let mut history = self.history();
-        passed.into_iter().for_each(|(index, hash)| history.passed.push(index, hash));
-        history.last = (meta.index(), meta.hash());
+        history.passed.extend(passed);
+        history.last = meta.applied().last.map(|last| (last.index, meta.hash()));
     }
 
     /// Starts over from another state, which has its own past.
@@ -113,7 +114,7 @@ impl AppliedPosition {
     pub(crate) fn hashes(&self) -> Hashes {
         let history = self.history();
         let mut hashes = history.passed.clone();
-        hashes.push(history.last.0, history.last.1);
+        hashes.extend(history.last);
         hashes
     }
 
@@ -121,15 +122,17 @@ impl AppliedPosition {
     pub(crate) fn beacon(&self) -> Hashes {
         let history = self.history();
         let mut hashes = history.passed.newest(BEACON);
-        hashes.push(history.last.0, history.last.1);
+        hashes.extend(history.last);
         hashes
     }
 
     /// Whether another member has applied something else, as far as both are known.
     pub(crate) fn differs(&self, others: &Hashes) -> bool {
         let history = self.history();
-        let own =
-            |index| history.passed.at(index).or_else(|| (history.last.0 == index).then_some(history.last.1));
+        let own = |index| {
+            let last = history.last.filter(|(last, _)| *last == index).map(|(_, hash)| hash);
+            history.passed.at(index).or(last)
+        };
         let mut known = others.iter().rev().filter_map(|(index, hash)| Some((hash, own(index)?)));
         known.next().is_some_and(|(hash, own)| hash != own)
     }
@@ -146,7 +149,7 @@ impl AppliedPosition {
 
     /// Rolling hash of all applied entries.
     pub(crate) fn hash(&self) -> u64 {
-        self.history().last.1
+        self.history().last.map_or(0, |(_, hash)| hash)
     }
 }
 
@@ -175,5 +178,24 @@ impl Shared {
     /// The header of an answer at the store's current revision.
     pub(crate) fn header_now(&self) -> ResponseHeader {
         self.header(self.reader.revision())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use raftlog::Entry;
+
+    use super::*;
+
+    /// A member that had just started said that its hash at entry 0 was 0, and the entry at index 0 has another.
+    #[test]
+    fn a_member_that_has_applied_nothing_differs_from_nobody() {
+        let nothing = AppliedPosition::new(&AppliedMeta::default());
+        assert_eq!((nothing.hashes(), nothing.beacon()), (Hashes::default(), Hashes::default()));
+        let mut meta = AppliedMeta::default();
+        meta.advance(&Entry { term: 1, index: 0, data: "founders".into(), membership: None });
+        let first = AppliedPosition::new(&meta);
+        assert!(first.hashes().at(0).is_some());
+        assert!(!first.differs(&nothing.beacon()) && !nothing.differs(&first.beacon()));
     }
 }

@@ -57,7 +57,7 @@ impl AppliedMeta {
     }
 
     /// Takes an entry into account.
-    pub(super) fn advance(&mut self, entry: &Entry) {
+    pub(crate) fn advance(&mut self, entry: &Entry) {
         debug_assert!(
             self.last.is_none_or(|last| entry.index == last.index + 1),
             "entries come without gaps"
@@ -86,7 +86,7 @@ impl AppliedMeta {
         }
     }
 
-    pub(super) fn applied(&self) -> Applied {
+    pub(crate) fn applied(&self) -> Applied {
         Applied { last: self.last, membership: self.membership.clone() }
     }
 

@@ -122,15 +122,15 @@ impl Peer {
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
     {
         let link = self.links.link(self.target, Purpose::Entries)?;
-        let mut grpc = links::client(link.channel);
-        grpc.ready().await.map_err(|error| Status::from_error(error.into()))?;
         let unanswered = Arc::<Unanswered>::default();
         let asked = Arc::clone(&unanswered);
         let requests = input.map(move |request| {
             asked.push();
             AppendRequest::new(&request)
         });
-        let requests = self.links.request(self.target, requests);
+        let requests = link.request(requests);
+        let mut grpc = links::client(link.channel);
+        grpc.ready().await.map_err(|error| Status::from_error(error.into()))?;
         let path = PathAndQuery::from_static(wire::APPEND);
         let codec = ProstCodec::<AppendRequest, AppendResponse>::default();
         let responses = tokio::time::timeout(self.patience, grpc.streaming(requests, path, codec)).await;

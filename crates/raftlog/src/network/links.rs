@@ -13,11 +13,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use hyper_util::rt::TokioIo;
 use prost::Message;
 use tokio::sync::watch;
 use tonic::client::Grpc;
+use tonic::metadata::MetadataMap;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Request, Status};
 use tonic_prost::ProstCodec;
@@ -60,11 +61,13 @@ pub(crate) struct Parties {
 }
 
 impl Parties {
-    fn write(self, headers: &mut HeaderMap) {
-        for (name, id) in [(CLUSTER, self.cluster), (FROM, self.from), (TO, self.to)] {
+    fn headers(self) -> MetadataMap {
+        let ids = [(CLUSTER, self.cluster), (FROM, self.from), (TO, self.to)];
+        let headers = ids.map(|(name, id)| {
             let value = HeaderValue::from_str(&format!("{id:x}")).expect("digits are a header's value");
-            headers.insert(name, value);
-        }
+            (HeaderName::from_static(name), value)
+        });
+        MetadataMap::from_headers(HeaderMap::from_iter(headers))
     }
 
     pub(crate) fn read(headers: &HeaderMap) -> Option<Self> {
@@ -108,11 +111,23 @@ pub(crate) struct Link {
     pub(crate) channel: Channel,
     /// Changes when the member is to be reached elsewhere; long streams end then.
     pub(crate) moved: watch::Receiver<()>,
+    headers: MetadataMap,
+}
+
+impl Link {
+    /// A request with the headers of every call.
+    pub(crate) fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        *request.metadata_mut() = self.headers.clone();
+        request
+    }
 }
 
 #[derive(Debug, Default)]
 struct Known {
     urls: Vec<String>,
+    /// The headers of every call, made when there is a first one.
+    headers: Option<MetadataMap>,
     channels: [Option<Channel>; 3],
     moved: Option<watch::Sender<()>>,
     /// Whether the last message got through; unknown before the first.
@@ -178,7 +193,9 @@ impl Links {
         let moved = entry.moved.get_or_insert_with(|| watch::channel(()).0).subscribe();
         let urls = &entry.urls;
         let channel = entry.channels[purpose as usize].get_or_insert_with(|| self.channel(to, urls)).clone();
-        Ok(Link { channel, moved })
+        let parties = Parties { cluster: self.cluster, from: self.member, to };
+        let headers = entry.headers.get_or_insert_with(|| parties.headers()).clone();
+        Ok(Link { channel, moved, headers })
     }
 
     /// A channel that connects when it is used, to the first URL that answers.
@@ -208,16 +225,6 @@ impl Links {
             .connect_with_connector_lazy(connect)
     }
 
-    /// A request with the headers of every call.
-    pub(crate) fn request<T>(&self, to: u64, message: T) -> Request<T> {
-        let mut request = Request::new(message);
-        let parties = Parties { cluster: self.cluster, from: self.member, to };
-        let mut headers = HeaderMap::new();
-        parties.write(&mut headers);
-        *request.metadata_mut() = tonic::metadata::MetadataMap::from_headers(headers);
-        request
-    }
-
     /// Makes a call and waits for its answer, for as long as it takes.
     pub(crate) async fn unary<Q, A>(
         &self,
@@ -231,10 +238,11 @@ impl Links {
         A: Message + Default + Send + Sync + 'static,
     {
         let link = self.link(to, purpose)?;
+        let request = link.request(message);
         let mut grpc = client(link.channel);
         grpc.ready().await.map_err(|error| Status::from_error(error.into()))?;
         let codec = ProstCodec::<Q, A>::default();
-        let answer = grpc.unary(self.request(to, message), PathAndQuery::from_static(path), codec).await;
+        let answer = grpc.unary(request, PathAndQuery::from_static(path), codec).await;
         if purpose == Purpose::Control {
             self.note(to, answer.as_ref().err());
         }

@@ -67,9 +67,9 @@ pub(crate) async fn send(
     let (sender, pieces) = mpsc::channel(PIECES_WAITING);
     let reading = tokio::task::spawn_blocking(move || read_files(&from, &files, &have.bytes, &sender));
     let link = links.link(to, Purpose::Bulk)?;
+    let request = link.request(ReceiverStream::new(pieces));
     let mut grpc = links::client(link.channel);
     grpc.ready().await.map_err(|error| Status::from_error(error.into()))?;
-    let request = links.request(to, ReceiverStream::new(pieces));
     let codec = ProstCodec::<SnapshotPiece, SnapshotDone>::default();
     let path = PathAndQuery::from_static(wire::SNAPSHOT_SEND);
     let done = grpc.client_streaming(request, path, codec).await;

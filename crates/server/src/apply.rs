@@ -17,6 +17,7 @@ mod txn;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ::auth::{Access, Identity};
 use api::LeaseId;
@@ -57,6 +58,8 @@ pub(crate) struct Applier {
     store: Store,
     meta: AppliedMeta,
     shared: Arc<Shared>,
+    /// Applying a batch that takes longer is logged.
+    slow: Duration,
 }
 
 /// The keys that go with leases.
@@ -68,7 +71,20 @@ pub(crate) fn attached(store: &Store) -> Vec<(LeaseId, Vec<u8>)> {
 
 impl Applier {
     pub(crate) fn new(store: Store, meta: AppliedMeta, shared: Arc<Shared>) -> Self {
-        Self { store, meta, shared }
+        Self { store, meta, shared, slow: Duration::MAX }
+    }
+
+    /// Logs batches that take longer to apply.
+    pub(crate) fn warn_above(self, slow: Duration) -> Self {
+        Self { slow, ..self }
+    }
+
+    /// Logs that a batch took long, in etcd's words.
+    fn warn(&self, took: Duration, entries: usize) {
+        if took > self.slow {
+            self.shared.counters.slow_applies.add(1);
+            tracing::warn!(?took, expected_duration = ?self.slow, entries, "apply request took too long");
+        }
     }
 
     fn count(&self, commit: &Commit) {
@@ -158,6 +174,8 @@ impl Application for Applier {
     }
 
     fn apply(&mut self, batch: &[Entry]) -> Result<(), ApplicationError> {
+        // Only for the log: nothing that is applied depends on it.
+        let began = self.shared.clock.now();
         let mut answers = Vec::new();
         let mut entries_of_ours = 0;
         let mut compactions = Vec::new();
@@ -191,6 +209,7 @@ impl Application for Applier {
             self.shared.watches.publish(commit, self.meta.term());
         }
         self.shared.proposals.applied(answers, entries_of_ours);
+        self.warn(self.shared.clock.now().saturating_sub(began), batch.len());
         Ok(())
     }
 

@@ -139,6 +139,12 @@ pub struct Config {
     pub stop_grpc_service_on_defrag: bool,
     /// Describe the gRPC services to whoever asks.
     pub enable_grpc_reflection: bool,
+    /// Applying a batch of entries that takes longer is logged.
+    pub warning_apply_duration: Duration,
+    /// A unary call that takes longer is logged.
+    pub warning_unary_request_duration: Duration,
+    /// URLs to serve `/metrics` and `/health` on, beside the client port.
+    pub listen_metrics_urls: Vec<String>,
     /// Lowest level that is logged.
     pub log_level: LevelFilter,
     /// How log lines look.
@@ -198,6 +204,9 @@ impl Default for Config {
             compact_hash_check_time: Duration::from_secs(60),
             stop_grpc_service_on_defrag: false,
             enable_grpc_reflection: false,
+            warning_apply_duration: Duration::from_millis(100),
+            warning_unary_request_duration: Duration::from_millis(300),
+            listen_metrics_urls: Vec::new(),
             log_level: LevelFilter::INFO,
             log_format: LogFormat::Json,
             log_output: LogOutput::Stderr,
@@ -237,7 +246,11 @@ impl Config {
     }
 
     fn check_urls(&self) -> Result<()> {
-        for urls in [&self.listen_peer_urls, &self.listen_client_urls] {
+        let listened = [&self.listen_peer_urls, &self.listen_client_urls];
+        // There need not be any of these.
+        for urls in
+            listened.into_iter().chain(Some(&self.listen_metrics_urls).filter(|urls| !urls.is_empty()))
+        {
             for url in parsed(urls)? {
                 url.check_bind().map_err(Error::Config)?;
             }

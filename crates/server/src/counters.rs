@@ -25,6 +25,8 @@ pub(crate) struct Counters {
     pub(crate) deletes: Counter,
     /// Range requests answered.
     pub(crate) ranges: Counter,
+    /// Batches that took too long to apply.
+    pub(crate) slow_applies: Counter,
     /// Transactions answered or applied.
     pub(crate) txns: Counter,
     /// Leases granted.

@@ -21,6 +21,7 @@ mod house;
 mod remark;
 mod table;
 mod tls;
+mod unneeded;
 mod value;
 
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
@@ -286,6 +287,11 @@ fn derive(config: &mut Config, named: &[&str], remarks: &mut Remarks) {
         config.data_dir = PathBuf::from(format!("{}.etcd", config.name));
         remarks.push(Remark::DefaultDataDir(config.data_dir.clone()));
     }
+    for name in named {
+        if let Some(why) = unneeded::reason(name) {
+            remarks.push(Remark::Unneeded { flag: (*name).to_owned(), why });
+        }
+    }
     let default = Config::default();
     if let Some(host) = default_host()
         && advertise_by_default(config, &default, host)
@@ -433,6 +439,18 @@ mod tests {
         );
         assert!(said.contains(&Remark::DefaultName));
         assert!(said.contains(&Remark::DefaultDataDir("default.etcd".into())));
+    }
+
+    #[test]
+    fn flags_that_change_nothing_are_taken_and_explained() {
+        let args =
+            ["--max-wals=9", "--unsafe-no-fsync", "--backend-batch-interval=1s", "--metrics=extensive"];
+        let said = remarks(&args, &[("ETCD_MAX_SNAPSHOTS", "3")]);
+        for flag in ["max-wals", "unsafe-no-fsync", "backend-batch-interval", "metrics", "max-snapshots"] {
+            let why = unneeded::reason(flag).unwrap();
+            assert!(said.contains(&Remark::Unneeded { flag: flag.to_owned(), why }), "{flag}");
+        }
+        assert_eq!(run(&["--max-wals=x"], &[]).unwrap_err().code, 2);
     }
 
     #[test]

@@ -13,6 +13,14 @@ use crate::flags::ETCD_VERSION;
 use crate::member::Shared;
 use crate::rpc::{Body, Rpc};
 
+/// Answers a request where only metrics and health are served.
+pub(crate) async fn serve_metrics<B>(rpc: Arc<Rpc>, request: Request<B>) -> Response<Body> {
+    match request.uri().path() {
+        "/metrics" | "/health" => serve(rpc, request).await,
+        _ => text(StatusCode::NOT_FOUND, "404 page not found\n"),
+    }
+}
+
 /// Answers a request that is no gRPC call.
 pub(crate) async fn serve<B>(rpc: Arc<Rpc>, request: Request<B>) -> Response<Body> {
     let path = request.uri().path();

@@ -44,6 +44,9 @@ const OWN_FILES: u64 = 150;
 /// Most connections that other members, or whoever finds their port, may have. Members need a handful each.
 const PEERS_MAX: usize = 256;
 
+/// Most connections of those who come for metrics alone; they take their share of what the member keeps for itself.
+const METRICS_MAX: usize = 16;
+
 /// How many connections the process can serve.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Capacity {
@@ -117,6 +120,12 @@ pub(crate) async fn clients(
         }
     };
     connections(listener, builder, answer, rules, connections_max, stopping).await;
+}
+
+/// Serves metrics and health alone, until `stopping` says so.
+pub(crate) async fn metrics(listener: Listener, rpc: Arc<Rpc>, stopping: watch::Receiver<bool>) {
+    let answer = move |request: Request<Incoming>| crate::http::serve_metrics(Arc::clone(&rpc), request);
+    connections(listener, builder(), answer, RULES, METRICS_MAX, stopping).await;
 }
 
 /// Answers the requests of every connection until `stopping` says so; then lets open calls end, for a moment. No connection is

@@ -86,6 +86,8 @@ struct Start {
     capacity: Capacity,
     peers: PeerPort,
     listeners: Vec<Listener>,
+    /// Where only metrics and health are served.
+    metrics: Vec<Listener>,
 }
 
 /// Threads that do nothing but their one thing.
@@ -107,6 +109,7 @@ impl Server {
         let security = Security::prepare(&config)?;
         let peers = PeerPort::open(&config.listen_peer_urls, security.peer.as_ref(), capacity.peers).await?;
         let listeners = Listener::bind_all(&config.listen_client_urls, security.client.as_ref()).await?;
+        let metrics = Listener::bind_all(&config.listen_metrics_urls, security.client.as_ref()).await?;
         let dial: Arc<dyn Dial> = security.dial;
         let data_dir = DataDir::open(&config.data_dir)?;
         let (identity, origin) = bootstrap::identity(&config, &data_dir, &*dial).await?;
@@ -114,7 +117,7 @@ impl Server {
             backend::Options { cache_bytes: config.cache_bytes, write_buffer_bytes: WRITE_BUFFER_BYTES };
         let backend = Arc::new(DiskBackend::open(&data_dir.state, options)?);
         let parts = Parts::open(&config, backend, identity)?;
-        parts.start(Start { config, data_dir, origin, dial, capacity, peers, listeners }).await
+        parts.start(Start { config, data_dir, origin, dial, capacity, peers, listeners, metrics }).await
     }
 
     /// Where clients are served: an address for each URL to listen on that is not a Unix socket.
@@ -271,7 +274,7 @@ fn notify_systemd() {
 
 impl Parts {
     async fn start(self, start: Start) -> Result<Server> {
-        let Start { config, data_dir, origin, dial, capacity, mut peers, listeners } = start;
+        let Start { config, data_dir, origin, dial, capacity, mut peers, listeners, metrics } = start;
         let Self { store, meta, shared, compactor } = self;
         if *shared.members.standing().borrow() == Standing::Removed {
             return Err(Error::Removed);
@@ -282,7 +285,8 @@ impl Parts {
         let (failed, failures) = mpsc::unbounded_channel();
         // The hub stands where the store stands now; whatever the log replays is published to it.
         let hub = hub(&config, &shared);
-        let applier = Applier::new(store, meta, Arc::clone(&shared));
+        let applier =
+            Applier::new(store, meta, Arc::clone(&shared)).warn_above(config.warning_apply_duration);
         let mut log = log_config(&config, &data_dir, &shared);
         log.bootstrap = origin.founders();
         log.dial = dial;
@@ -390,6 +394,10 @@ impl Parts {
             reflection: config.enable_grpc_reflection,
             alive,
         });
+        for listener in metrics {
+            tracing::info!(address = listener.to_string(), "serving metrics");
+            server.serving.push(tokio::spawn(serve::metrics(listener, Arc::clone(&rpc), stop.clone())));
+        }
         for listener in listeners {
             let address = listener.to_string();
             if !matches!(listener.wire(), Wire::Tls(_)) {
@@ -449,6 +457,7 @@ fn limits(config: &Config) -> Limits {
         request_bytes: config.max_request_bytes,
         txn_ops: config.max_txn_ops,
         request_timeout: config.request_timeout(),
+        slow: config.warning_unary_request_duration,
     }
 }
 

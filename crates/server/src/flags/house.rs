@@ -1,7 +1,7 @@
 //! The flags about keeping house, and limits on what clients may do.
 
 use super::table::{Flag, Kind, flag};
-use super::value::{boolean, duration, number};
+use super::value::{boolean, duration, number, urls};
 
 pub(super) const FLAGS: &[Flag] = &[
     flag(
@@ -41,6 +41,36 @@ pub(super) const FLAGS: &[Flag] = &[
         "Minimum interval that a client should wait before pinging the server (0: 5m).",
         |c, v| {
             c.grpc_keepalive_min_time = duration(v)?;
+            Ok(())
+        },
+    ),
+    flag(
+        "warning-apply-duration",
+        Kind::Duration,
+        "100ms",
+        "Log a warning when applying takes longer; here, applying a batch of entries.",
+        |c, v| {
+            c.warning_apply_duration = duration(v)?;
+            Ok(())
+        },
+    ),
+    flag(
+        "warning-unary-request-duration",
+        Kind::Duration,
+        "300ms",
+        "Log a warning when a unary request takes longer.",
+        |c, v| {
+            c.warning_unary_request_duration = duration(v)?;
+            Ok(())
+        },
+    ),
+    flag(
+        "listen-metrics-urls",
+        Kind::Urls,
+        "",
+        "List of URLs to serve /metrics and /health on, beside the client URLs.",
+        |c, v| {
+            c.listen_metrics_urls = if v.is_empty() { Vec::new() } else { urls(v)? };
             Ok(())
         },
     ),

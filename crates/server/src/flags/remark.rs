@@ -15,6 +15,8 @@ pub(super) enum Remark {
     Used { name: String, value: String },
     /// A variable that looks like ours is none.
     Unrecognized { name: String, value: String },
+    /// A flag was given that changes nothing here.
+    Unneeded { flag: String, why: &'static str },
     /// The member has no name of its own.
     DefaultName,
     /// The host that is advertised, because all of this one's addresses are listened on and nobody said which to advertise.
@@ -58,6 +60,7 @@ impl Remark {
                 environment_variable = format!("{name}={value}"),
                 "unrecognized environment variable"
             ),
+            Self::Unneeded { flag, why } => tracing::warn!(flag, why, "a flag changes nothing"),
             Self::DefaultName => tracing::warn!(
                 "it isn't recommended to use default name, please set a value for --name. Please note that etcd \
                  might run into issue when multiple members have the same default name"

@@ -50,7 +50,7 @@ pub(super) const fn flag(
 /// Every flag there is.
 pub(super) fn all() -> impl Iterator<Item = &'static Flag> {
     let rest = super::discovery::FLAGS.iter().chain(super::tls::FLAGS).chain(super::cluster::FLAGS);
-    let rest = rest.chain(super::house::FLAGS).chain(super::auth::FLAGS);
+    let rest = rest.chain(super::house::FLAGS).chain(super::unneeded::FLAGS).chain(super::auth::FLAGS);
     FLAGS.iter().chain(rest)
 }
 

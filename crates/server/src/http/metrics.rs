@@ -64,6 +64,12 @@ fn render(rpc: &Rpc) -> String {
         shared.applied.index(),
     );
     page.one("etcd_server_proposals_pending", "gauge", "Proposals on their way.", log.proposals_pending);
+    page.one(
+        "etcd_server_slow_apply_total",
+        "counter",
+        "Batches that took too long to apply.",
+        shared.counters.slow_applies.get(),
+    );
     page.one("etcd_server_quota_backend_bytes", "gauge", "The quota.", shared.quota.limit().unwrap_or(0));
     page.one("etcd_mvcc_db_total_size_in_bytes", "gauge", "Size of the state on disk.", size);
     page.one("etcd_mvcc_db_total_size_in_use_in_bytes", "gauge", "Live bytes.", shared.reader.live_bytes());

@@ -60,6 +60,8 @@ pub(crate) struct Messages {
     /// What has arrived of the next message.
     buffer: Buffer,
     limit: usize,
+    /// Bytes of messages that have been taken.
+    taken: usize,
     /// Accounts for the buffer while it grows.
     partial: Partial,
 }
@@ -109,13 +111,30 @@ impl Buffer {
 
 impl Messages {
     pub(crate) fn new(body: Incoming, limit: usize) -> Self {
-        Self { body: Some(body), buffer: Buffer::Whole(Bytes::new()), limit, partial: Partial::default() }
+        Self {
+            body: Some(body),
+            buffer: Buffer::Whole(Bytes::new()),
+            limit,
+            taken: 0,
+            partial: Partial::default(),
+        }
+    }
+
+    /// Bytes of messages that have been taken.
+    pub(crate) fn taken(&self) -> usize {
+        self.taken
     }
 
     /// Hands the body on to whoever will read the stream; nothing is left here.
     pub(crate) fn take(&mut self) -> Self {
         let buffer = std::mem::replace(&mut self.buffer, Buffer::Whole(Bytes::new()));
-        Self { body: self.body.take(), buffer, limit: self.limit, partial: std::mem::take(&mut self.partial) }
+        Self {
+            body: self.body.take(),
+            buffer,
+            limit: self.limit,
+            taken: 0,
+            partial: std::mem::take(&mut self.partial),
+        }
     }
 
     /// The next message; `None` when the client has said its last.
@@ -170,6 +189,7 @@ impl Messages {
         }
         self.buffer.take(PREFIX_BYTES);
         let message = self.buffer.take(length);
+        self.taken += length;
         // What is left is less, so there is room for it.
         self.partial.hold(self.buffer.grown());
         Ok(Some(message))

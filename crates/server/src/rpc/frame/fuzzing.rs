@@ -25,6 +25,7 @@ fn read<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Bytes>, bool) {
         body: None,
         buffer: Buffer::Whole(Bytes::new()),
         limit: LIMIT,
+        taken: 0,
         partial: super::Partial::default(),
     };
     let mut read = Vec::new();

@@ -86,7 +86,7 @@ impl Error {
     pub fn is(&self, known: api::status::Status) -> bool {
         match self {
             Self::Rpc { message, .. } => message == known.text(),
-            Self::WatchCanceled(response) => WatchText(response).to_string() == known.text(),
+            Self::WatchCanceled(response) => bare(&WatchText(response).to_string()) == known.text(),
             _ => false,
         }
     }
@@ -126,6 +126,13 @@ pub(crate) fn never_sent(status: &Status) -> bool {
 /// calls that Unavailable, whatever the layer below called it.
 pub(crate) fn effective_code(status: &Status) -> Code {
     if status.source().is_some() { Code::Unavailable } else { status.code() }
+}
+
+/// A text without the words that Go puts before it when it prints a status; servers give them as the reason why a watch is
+/// refused.
+pub(crate) fn bare(text: &str) -> &str {
+    let described = text.strip_prefix("rpc error: code = ").and_then(|rest| rest.split_once(" desc = "));
+    described.map_or(text, |(_, description)| description)
 }
 
 struct RpcText<'a>(Code, &'a str);
@@ -201,6 +208,16 @@ mod tests {
 
         let refused = Status::from_error(Box::new(ConnectError("refused".into())));
         assert!(never_sent(&refused));
+    }
+
+    #[test]
+    fn the_reason_of_a_refused_watch_is_known_as_servers_print_it() {
+        let cancel_reason =
+            "rpc error: code = PermissionDenied desc = etcdserver: permission denied".to_owned();
+        let response = WatchResponse { canceled: true, cancel_reason, ..Default::default() };
+        let error = Error::WatchCanceled(Box::new(response));
+        assert!(error.is(api::status::PERMISSION_DENIED));
+        assert!(!error.is(api::status::INVALID_AUTH_TOKEN));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use tonic::{Code, Request, Response, Status};
 
 use crate::channel::Stub;
 use crate::core::Core;
-use crate::error::{effective_code, never_sent};
+use crate::error::{bare, effective_code, never_sent};
 use crate::{Error, Result};
 
 /// With the pauses of [`Backoff`] about ten seconds: an election and a half.
@@ -55,12 +55,19 @@ enum Verdict {
     GiveUp,
 }
 
+/// Whether a refusal with this text, as it is or as Go prints it, may be none with a new token. A client that connected before authentication was turned
+/// on has none yet.
+pub(crate) fn asks_for_login(text: &str) -> bool {
+    [status::INVALID_AUTH_TOKEN, status::AUTH_OLD_REVISION, status::USER_EMPTY]
+        .iter()
+        .any(|known| known.text() == bare(text))
+}
+
 fn judge(status: &Status, repeat: Repeat) -> Verdict {
     if never_sent(status) {
         return Verdict::NextEndpoint;
     }
-    let stale = [status::INVALID_AUTH_TOKEN, status::AUTH_OLD_REVISION, status::USER_EMPTY];
-    if stale.iter().any(|known| known.text() == status.message()) {
+    if asks_for_login(status.message()) {
         return Verdict::NewToken;
     }
     if repeat == Repeat::Harmless && effective_code(status) == Code::Unavailable {

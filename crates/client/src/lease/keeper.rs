@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use api::LeaseId;
 use api::etcdserverpb::{LeaseKeepAliveRequest, LeaseKeepAliveResponse};
-use api::status;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::UnboundedReceiverStream;
@@ -19,7 +18,7 @@ use tonic::{Code, Status};
 
 use crate::core::Core;
 use crate::error::{effective_code, never_sent};
-use crate::retry::Backoff;
+use crate::retry::{Backoff, asks_for_login};
 use crate::{Error, Result};
 
 /// Names a keeper within this process.
@@ -123,10 +122,7 @@ impl Worker {
     /// Waits a little before the next session, or gives all leases up if another would fail alike.
     async fn recover(&mut self, status: Status, backoff: &mut Backoff) {
         self.kept.expire(Instant::now());
-        let stale = [status::INVALID_AUTH_TOKEN, status::AUTH_OLD_REVISION];
-        if stale.iter().any(|known| known.text() == status.message())
-            && self.core.options.credentials.is_some()
-        {
+        if asks_for_login(status.message()) && self.core.options.credentials.is_some() {
             if let Err(error) = self.core.log_in().await {
                 self.kept.give_up(&error);
             }

@@ -20,14 +20,13 @@ use api::etcdserverpb::{
     WatchCancelRequest, WatchCreateRequest, WatchProgressRequest, WatchRequest, WatchResponse,
 };
 use api::mvccpb::Event;
-use api::status;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Code, Status};
 
 use crate::core::Core;
 use crate::error::{effective_code, never_sent};
-use crate::retry::Backoff;
+use crate::retry::{Backoff, asks_for_login};
 use crate::{Error, Result};
 
 /// Names a watch within this process, whatever number the server gives it on each stream.
@@ -51,7 +50,7 @@ pub(crate) enum Command {
 /// Starts the task. It ends when every sender is gone.
 pub(crate) fn spawn(core: Arc<Core>) -> mpsc::UnboundedSender<Command> {
     let (sender, commands) = mpsc::unbounded_channel();
-    tokio::spawn(Worker { core, commands, watches: BTreeMap::new() }.run());
+    tokio::spawn(Worker { core, commands, watches: BTreeMap::new(), logged_in: false }.run());
     sender
 }
 
@@ -60,6 +59,8 @@ struct Worker {
     commands: mpsc::UnboundedReceiver<Command>,
     /// Those that shall live, in order of creation.
     watches: BTreeMap<WatchKey, Watched>,
+    /// A new token was fetched and has not been judged yet: if it is refused too, another will not help.
+    logged_in: bool,
 }
 
 struct Watched {
@@ -144,6 +145,10 @@ impl Worker {
         while !self.watches.is_empty() {
             tokio::select! {
                 response = responses.message() => match response {
+                    // The answer is to all that the stream will ask: its token is of its opening.
+                    Ok(Some(response)) if self.refuses_token(&response) => {
+                        return Ending::Broken(Status::unauthenticated(response.cancel_reason));
+                    }
                     Ok(Some(response)) => {
                         *backoff = Backoff::new();
                         self.hand_on(response, &mut session);
@@ -162,12 +167,10 @@ impl Worker {
 
     /// Waits a little before the next session, or gives all watches up if another would fail alike.
     async fn recover(&mut self, status: Status, backoff: &mut Backoff) {
-        let stale = [status::INVALID_AUTH_TOKEN, status::AUTH_OLD_REVISION];
-        if stale.iter().any(|known| known.text() == status.message())
-            && self.core.options.credentials.is_some()
-        {
-            if let Err(error) = self.core.log_in().await {
-                self.give_up(&error);
+        if asks_for_login(status.message()) && self.may_log_in() {
+            match self.core.log_in().await {
+                Ok(()) => self.logged_in = true,
+                Err(error) => self.give_up(&error),
             }
             backoff.pause().await;
         } else if never_sent(&status) {
@@ -179,6 +182,10 @@ impl Worker {
         } else {
             self.give_up(&status.into());
         }
+    }
+
+    fn may_log_in(&self) -> bool {
+        self.core.options.credentials.is_some() && !self.logged_in
     }
 
     fn give_up(&mut self, error: &Error) {
@@ -209,6 +216,11 @@ impl Worker {
         }
     }
 
+    /// Whether this refuses to create a watch for a reason that a new token may lift.
+    fn refuses_token(&self, response: &WatchResponse) -> bool {
+        response.created && response.canceled && asks_for_login(&response.cancel_reason) && self.may_log_in()
+    }
+
     fn hand_on(&mut self, response: WatchResponse, session: &mut Session) {
         if response.created {
             self.created(response, session);
@@ -228,6 +240,7 @@ impl Worker {
     fn created(&mut self, response: WatchResponse, session: &mut Session) {
         let Some(key) = session.unconfirmed.pop_front() else { return };
         let number = response.watch_id;
+        self.logged_in = false;
         if response.canceled {
             if let Some(watched) = self.watches.remove(&key) {
                 watched.tell(Err(Error::WatchCanceled(Box::new(response))));

@@ -15,11 +15,15 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let core = Arc::new(Core::new(crate::ConnectOptions::default()).unwrap());
+        Self::with(crate::ConnectOptions::default())
+    }
+
+    fn with(options: crate::ConnectOptions) -> Self {
+        let core = Arc::new(Core::new(options).unwrap());
         let (_, commands) = mpsc::unbounded_channel();
         let (requests, sent) = mpsc::unbounded_channel();
         Self {
-            worker: Worker { core, commands, watches: BTreeMap::new() },
+            worker: Worker { core, commands, watches: BTreeMap::new(), logged_in: false },
             session: Session { requests, unconfirmed: VecDeque::new(), numbers: HashMap::new() },
             sent,
         }
@@ -152,4 +156,29 @@ async fn progress_of_the_stream_reaches_every_confirmed_watch() {
     assert_eq!(first.try_recv().unwrap().unwrap().header.unwrap().revision, 9);
     assert!(second.try_recv().is_err());
     assert_eq!(bench.start_revision(1), 10);
+}
+
+#[tokio::test]
+async fn a_watch_refused_for_its_token_asks_for_one_login_if_there_is_a_user() {
+    let reason = |text: &str| format!("rpc error: code = Unauthenticated desc = {text}");
+    let refused =
+        |text: &str| WatchResponse { canceled: true, cancel_reason: reason(text), ..created(-1, 1) };
+    let stale = refused("etcdserver: invalid auth token");
+
+    let mut nobody = Bench::new();
+    nobody.create(0);
+    assert!(!nobody.worker.refuses_token(&stale), "there is nobody to log in");
+
+    let mut ann = Bench::with(crate::ConnectOptions::default().user("ann", "secret"));
+    let mut handle = ann.create(0);
+    assert!(ann.worker.refuses_token(&stale));
+    assert!(
+        !ann.worker.refuses_token(&refused("etcdserver: permission denied")),
+        "another token changes nothing"
+    );
+    ann.worker.logged_in = true;
+    assert!(!ann.worker.refuses_token(&stale), "a new token was refused as well");
+    ann.answer(stale.clone());
+    assert!(handle.try_recv().unwrap().unwrap_err().is(api::status::INVALID_AUTH_TOKEN));
+    assert!(ann.worker.refuses_token(&stale), "the next watch may log in again");
 }

@@ -25,7 +25,7 @@ use api::internal::Request;
 use api::internal::request::Command;
 use api::status;
 use bytes::Bytes;
-use mvcc::{ChangeKind, Commit, Store, WriteTxn};
+use mvcc::{ChangeKind, Commit, Compaction, Store, WriteTxn};
 use prost::Message as _;
 use raftlog::{Application, ApplicationError, Applied, Entry};
 
@@ -51,6 +51,14 @@ macro_rules! allowed {
             return auth::refused(refusal);
         }
     };
+}
+
+/// What is told when entries have been committed.
+#[derive(Default)]
+struct Outcome {
+    answers: Vec<(u64, Answer)>,
+    entries_of_ours: usize,
+    compactions: Vec<Compaction>,
 }
 
 /// Turns committed entries into state.
@@ -85,6 +93,19 @@ impl Applier {
             self.shared.counters.slow_applies.add(1);
             tracing::warn!(?took, expected_duration = ?self.slow, entries, "apply request took too long");
         }
+    }
+
+    /// Tells everybody of what has been committed.
+    fn publish(&mut self, commit: Commit, outcome: Outcome) {
+        for compaction in outcome.compactions {
+            self.shared.compactions.start(compaction);
+        }
+        self.shared.applied(&mut self.meta);
+        self.count(&commit);
+        if !commit.changes.is_empty() {
+            self.shared.watches.publish(commit, self.meta.term());
+        }
+        self.shared.proposals.applied(outcome.answers, outcome.entries_of_ours);
     }
 
     fn count(&self, commit: &Commit) {
@@ -176,39 +197,36 @@ impl Application for Applier {
     fn apply(&mut self, batch: &[Entry]) -> Result<(), ApplicationError> {
         // Only for the log: nothing that is applied depends on it.
         let began = self.shared.clock.now();
-        let mut answers = Vec::new();
-        let mut entries_of_ours = 0;
-        let mut compactions = Vec::new();
+        let mut outcome = Outcome::default();
         let mut txn = self.store.write();
-        for entry in batch {
-            self.meta.advance(entry);
+        for (number, entry) in batch.iter().enumerate() {
             let decoded = api::internal::Batch::decode(entry.data.clone())
                 .map_err(|error| format!("entry {} does not decode: {error}", entry.log_id()))?;
+            if number > 0 && auth::changes_rules(&decoded) {
+                // New rules show at once. Whoever they allow to read must not see what was there before the writes before them.
+                self.meta.record(txn.tx());
+                let commit = txn.commit()?;
+                self.publish(commit, std::mem::take(&mut outcome));
+                txn = self.store.write();
+            }
+            self.meta.advance(entry);
             let ours = self.shared.proposals.is_ours(decoded.proposer);
-            entries_of_ours += usize::from(ours);
+            outcome.entries_of_ours += usize::from(ours);
             for request in decoded.requests {
                 let id = request.id;
                 let answer = Self::request(&self.shared, &mut txn, entry, request)?;
                 // Nothing may be removed before it is committed that it may be.
                 if let Ok(Output::Compaction { running, .. }) = &answer {
-                    compactions.push(running.clone());
+                    outcome.compactions.push(running.clone());
                 }
                 if ours {
-                    answers.push((id, answer));
+                    outcome.answers.push((id, answer));
                 }
             }
         }
         self.meta.record(txn.tx());
         let commit = txn.commit()?;
-        for compaction in compactions {
-            self.shared.compactions.start(compaction);
-        }
-        self.shared.applied(&mut self.meta);
-        self.count(&commit);
-        if !commit.changes.is_empty() {
-            self.shared.watches.publish(commit, self.meta.term());
-        }
-        self.shared.proposals.applied(answers, entries_of_ours);
+        self.publish(commit, outcome);
         self.warn(self.shared.clock.now().saturating_sub(began), batch.len());
         Ok(())
     }

@@ -48,11 +48,13 @@ pub(crate) struct Command {
     term: u64,
     /// Who asks, while authentication is on.
     identity: Option<Identity>,
+    /// Whether it changes what others may do: it is then alone in its entry, so that what precedes it can be committed first.
+    alone: bool,
 }
 
 impl Command {
     const fn new(field: u32, body: Bytes) -> Self {
-        Self { field, body, term: 0, identity: None }
+        Self { field, body, term: 0, identity: None, alone: false }
     }
 
     fn encoded(field: u32, request: &impl prost::Message) -> Self {
@@ -131,7 +133,8 @@ impl Command {
     }
 
     pub(crate) fn auth_change(change: Change) -> Self {
-        Self::encoded(60, &AuthChange { change: Some(change) })
+        let alone = !matches!(change, Change::TokenAssign(_));
+        Self { alone, ..Self::encoded(60, &AuthChange { change: Some(change) }) }
     }
 
     /// An entry with this command alone, whose answer nobody waits for.
@@ -394,7 +397,8 @@ fn refusal(error: &ProposeError) -> Status {
 
 impl Waiting {
     fn gather(&mut self, id: u64, command: &Command) {
-        if self.gathering.requests.len() >= BATCH_BYTES {
+        let open = !self.gathering.requests.is_empty();
+        if open && (command.alone || self.gathering.requests.len() >= BATCH_BYTES) {
             self.close();
         }
         if self.gathering.requests.is_empty() {
@@ -402,6 +406,9 @@ impl Waiting {
         }
         self.gathering.end_id = id + 1;
         command.encode(id, &mut self.gathering.requests);
+        if command.alone {
+            self.close();
+        }
     }
 
     fn close(&mut self) {

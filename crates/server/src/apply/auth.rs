@@ -1,16 +1,26 @@
 //! Users, roles and permissions in the replicated state, and the tokens that every member is to know.
 
 use ::auth::{Error, Identity};
-use api::internal::AuthTokenAssign;
 use api::internal::auth_change::Change;
+use api::internal::request::Command;
+use api::internal::{AuthTokenAssign, Batch, Request};
 use api::status;
 use mvcc::WriteTxn;
 
 use super::{Answer, Output};
 use crate::member::Shared;
 
-/// Rules change at once, before the batch is committed: they are never older than what a reader sees, which asks them again after it
-/// has read.
+/// Whether anybody may do more or less after this entry. Such entries hold nothing else, see `proposal.rs`.
+pub(super) fn changes_rules(entry: &Batch) -> bool {
+    let change = |request: &Request| match &request.command {
+        Some(Command::AuthChange(request)) => !matches!(request.change, Some(Change::TokenAssign(_))),
+        _ => false,
+    };
+    entry.requests.iter().any(change)
+}
+
+/// Rules change at once, before the batch is committed. They are never older than what a reader sees, which asks them again after it
+/// has read; nor is what it sees older, because everything before the entry has been committed by then.
 pub(super) fn apply(
     shared: &Shared,
     txn: &mut WriteTxn<'_>,

@@ -126,7 +126,7 @@ impl Rpc {
         let mut messages = Messages::new(body, self.limits.receive_bytes);
         if let Some(stream) = self.stream(path, &caller, &mut messages).await {
             return match stream {
-                Ok(frames) => answer(Body::Stream(self.until_stopped(frames, wants_leader))),
+                Ok(frames) => answer(Body::Stream(self.until_stopped(frames, path, wants_leader))),
                 Err(failure) => failed(&failure),
             };
         }
@@ -144,12 +144,13 @@ impl Rpc {
     }
 
     /// The frames until the member stops, or there is no leader for too long and the client wants one.
-    fn until_stopped(&self, frames: Box<dyn Frames>, wants_leader: bool) -> Box<dyn Frames> {
+    fn until_stopped(&self, frames: Box<dyn Frames>, path: &str, wants_leader: bool) -> Box<dyn Frames> {
+        let last_words = if path == health::WATCH { texts::HEALTH_STREAM_ENDED } else { texts::STOPPED };
         let (mut stopping, mut leaderless) = (self.stopping.clone(), self.leaderless.clone());
         let stopped = async move {
             tokio::select! {
                 // Without a sender the member is gone already.
-                _ = stopping.wait_for(|stop| *stop) => texts::STOPPED,
+                _ = stopping.wait_for(|stop| *stop) => last_words,
                 Ok(_) = leaderless.wait_for(|leaderless| *leaderless), if wants_leader => texts::NO_LEADER,
             }
         };
@@ -195,7 +196,7 @@ impl Rpc {
                 Ok(_) => Ok(snapshot::open(self)),
                 Err(failure) => Err(failure),
             }),
-            "/grpc.health.v1.Health/Watch" => Some(match messages.only().await {
+            health::WATCH => Some(match messages.only().await {
                 Ok(request) => health::watch(self, &request),
                 Err(failure) => Err(failure),
             }),

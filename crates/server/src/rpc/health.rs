@@ -10,6 +10,9 @@ use tokio::sync::{mpsc, watch};
 use super::body::Told;
 use super::{Failure, Framed, Frames, Rpc, decode, frame};
 
+/// The call that is told of changes.
+pub(super) const WATCH: &str = "/grpc.health.v1.Health/Watch";
+
 fn response(status: ServingStatus) -> HealthCheckResponse {
     HealthCheckResponse { status: status.into() }
 }
@@ -32,17 +35,12 @@ pub(super) fn list(rpc: &Rpc) -> Bytes {
     frame::message(&HealthListResponse { statuses })
 }
 
-/// The status now, and each change of it, until the member stops.
+/// The status now, and each change of it.
 pub(super) fn watch(rpc: &Rpc, raw: &Bytes) -> Result<Box<dyn Frames>, Failure> {
     let request: HealthCheckRequest = decode(raw)?;
     let health = request.service.is_empty().then(|| rpc.health.subscribe());
-    let mut stopping = rpc.stopping.clone();
     Ok(Box::new(Told::new(|listener| async move {
-        tokio::select! {
-            // Without a sender the member is gone already.
-            _ = stopping.wait_for(|stop| *stop) => {}
-            () = follow(health, listener) => {}
-        }
+        follow(health, listener).await;
         Err(status::HEALTH_STREAM_ENDED.into())
     })))
 }

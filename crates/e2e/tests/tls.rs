@@ -31,6 +31,19 @@ impl Certificates {
         assert!(output.status.success(), "make-certs: {}", String::from_utf8_lossy(&output.stderr));
     }
 
+    /// Makes a client's certificate with this common name, and returns the flags of who shows it.
+    fn named(&self, name: &str) -> Vec<String> {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../contrib/make-certs");
+        let mut command = Command::new(script);
+        let output = command.env("CN", name).env("OUT", name).arg(self.0.path()).output().unwrap();
+        assert!(output.status.success(), "make-certs: {}", String::from_utf8_lossy(&output.stderr));
+        let key = [
+            format!("--cert={}", self.path(&format!("{name}.crt"))),
+            format!("--key={}", self.path(&format!("{name}.key"))),
+        ];
+        self.trusting().into_iter().chain(key).collect()
+    }
+
     fn path(&self, name: &str) -> String {
         self.0.path().join(name).display().to_string()
     }
@@ -215,6 +228,38 @@ async fn both_command_lines_work_with_both_servers() {
             let url = format!("https://{}", server.endpoint());
             let output = server.ask_at(&program, &url, &flags, "get greeting");
             assert_eq!(String::from_utf8_lossy(&output.stdout), "greeting\nhello\n");
+        }
+    }
+}
+
+/// The name in a certificate is a user's, without any password, and a token counts more.
+#[tokio::test]
+async fn a_certificate_says_who_its_owner_is() {
+    let certificates = Certificates::make();
+    let (ann, root, stranger) =
+        (certificates.named("ann"), certificates.named("root"), certificates.named("eve"));
+    for target in [Target::Binary, Target::Real] {
+        let server = Server::start(target, &certificates.client_side()).await;
+        for line in [
+            "role add writer",
+            "role grant-permission writer readwrite a b",
+            "user add ann:unused",
+            "user grant-role ann writer",
+            "user add root:secret",
+            "role add root",
+            "user grant-role root root",
+            "auth enable",
+        ] {
+            server.says(&ours(), &ann, line);
+        }
+        for program in [ours(), theirs()] {
+            assert_eq!(server.says(&program, &ann, "put a 1"), "OK\n");
+            assert_eq!(server.says(&program, &ann, "get a"), "a\n1\n");
+            server.fails(&program, &ann, "put z 1");
+            server.fails(&program, &ann, "user list");
+            server.fails(&program, &stranger, "get a");
+            assert_eq!(server.says(&program, &root, "user list"), "ann\nroot\n");
+            assert_eq!(server.says(&program, &ann, "--user=root:secret put z 1"), "OK\n");
         }
     }
 }

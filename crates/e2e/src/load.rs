@@ -66,6 +66,9 @@ impl Default for Plan {
     }
 }
 
+/// How long a client of a cluster that has failed may take to end.
+const GIVE_UP: Duration = Duration::from_secs(20);
+
 /// What all tasks of a load share.
 #[derive(Debug)]
 struct Shared {
@@ -166,6 +169,18 @@ impl Load {
         self.shared.last.store(last.unsigned_abs(), Ordering::Relaxed);
         let seen = collect(&mut self.watchers).await;
         Record::new(calls, seen, kept, last)
+    }
+}
+
+impl Load {
+    /// Ends the load of a cluster that has failed: what its clients asked and were told. Clients that do not end soon are left out.
+    pub async fn give_up(mut self) -> Vec<Call> {
+        self.shared.over.store(true, Ordering::Relaxed);
+        let mut calls = Vec::new();
+        while let Ok(Some(Ok(done))) = tokio::time::timeout(GIVE_UP, self.clients.join_next()).await {
+            calls.extend(done);
+        }
+        calls
     }
 }
 

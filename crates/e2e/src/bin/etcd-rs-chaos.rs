@@ -2,9 +2,10 @@
 //! everything that clients, watchers and keepers of leases were told meanwhile.
 //!
 //! Each round has a cluster of its own and a seed of its own, which alone repeats it: `--seed N --rounds 1`. A failure
-//! keeps the members' logs, the calls and the history, and ends the run.
+//! keeps the members' logs, the calls and, if it came to an end, the history, and ends the run.
 
 use std::fs;
+use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Result, bail};
@@ -13,6 +14,7 @@ use etcd_rs_e2e::load::{Load, Plan};
 use etcd_rs_e2e::nemesis::{Harm, Whom};
 use etcd_rs_e2e::random::Source;
 use etcd_rs_e2e::{Cluster, Shape, Target};
+use futures_util::FutureExt as _;
 
 /// Harms clusters under load and judges what came of it.
 #[derive(Debug, Parser)]
@@ -71,12 +73,13 @@ async fn one_round(flags: &Flags, seed: u64) -> Result<()> {
     let mut cluster = Cluster::start_with(target, shape(flags, seed, &mut source)).await;
     println!("  {} members, {:?}", cluster.numbers().len(), cluster.shape());
     let load = Load::start(&cluster, &Plan { seed, ..Plan::default() });
-    load.goes_on(100).await;
-    let begun = Instant::now();
-    for harm in harms(flags, &mut source) {
-        let hold = Duration::from_millis(200 + source.below(2800));
-        println!("  {:5.1} s: {harm} for {} ms", begun.elapsed().as_secs_f64(), hold.as_millis());
-        Box::pin(harm.befall(&mut cluster, &load, hold)).await;
+    let harmed = AssertUnwindSafe(harm(flags, &mut source, &mut cluster, &load)).catch_unwind().await;
+    if let Err(panic) = harmed {
+        let why = panic.downcast_ref::<String>().map_or("a panic", String::as_str);
+        let calls = load.give_up().await;
+        let directory = cluster.keep_logs()?;
+        fs::write(directory.join("record.txt"), format!("seed {seed}: {why}\n{calls:#?}\n"))?;
+        bail!("seed {seed}: {why}\nlogs and calls are in {}", directory.display());
     }
     let record = load.end(&cluster).await;
     let (answered, calls) = record.answered();
@@ -87,6 +90,17 @@ async fn one_round(flags: &Flags, seed: u64) -> Result<()> {
         bail!("seed {seed}: {failure}\nlogs and record are in {}", directory.display());
     }
     Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "it is what the user watches")]
+async fn harm(flags: &Flags, source: &mut Source, cluster: &mut Cluster, load: &Load) {
+    load.goes_on(100).await;
+    let begun = Instant::now();
+    for harm in harms(flags, source) {
+        let hold = Duration::from_millis(200 + source.below(2800));
+        println!("  {:5.1} s: {harm} for {} ms", begun.elapsed().as_secs_f64(), hold.as_millis());
+        Box::pin(harm.befall(cluster, load, hold)).await;
+    }
 }
 
 fn shape(flags: &Flags, seed: u64, source: &mut Source) -> Shape {

@@ -1,6 +1,6 @@
 //! What a load remembers, and the judgement of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use api::etcdserverpb as pb;
 
@@ -33,6 +33,12 @@ pub enum Failure {
         member: usize,
         /// Where.
         difference: Box<Difference>,
+    },
+    /// Two members have different hashes of their histories.
+    #[error("the members' hashes of their histories differ: {hashes:?}")]
+    Hashes {
+        /// What each member that runs has.
+        hashes: BTreeMap<usize, u32>,
     },
     /// A watcher was not told exactly what happened.
     #[error("watcher {name} was not told what happened: {difference:?}")]
@@ -102,6 +108,7 @@ impl Record {
     /// The first failure found.
     pub async fn check(&self, cluster: &Cluster) -> Result<(), Failure> {
         let mut history = self.common_history(cluster).await?;
+        self.common_hash(cluster).await?;
         history.retain(|event| event.key.starts_with(ALL));
         for seen in &self.seen {
             told_everything(seen, &history)?;
@@ -146,6 +153,21 @@ impl Record {
             }
         }
         Ok(first.unwrap_or_default())
+    }
+
+    /// All members have the same hash of everything up to the last revision, which they have reached.
+    async fn common_hash(&self, cluster: &Cluster) -> Result<(), Failure> {
+        let mut hashes = BTreeMap::new();
+        for member in cluster.running() {
+            let request = pb::HashKvRequest { revision: self.last };
+            let hash = eventually("a hash", async || {
+                let answer = cluster[member].maintenance().hash_kv(request).await;
+                answer.ok().map(|answer| answer.into_inner().hash)
+            });
+            hashes.insert(member, hash.await);
+        }
+        let distinct: BTreeSet<&u32> = hashes.values().collect();
+        if distinct.len() > 1 { Err(Failure::Hashes { hashes }) } else { Ok(()) }
     }
 }
 
